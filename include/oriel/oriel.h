@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ORIEL_ORIEL_H
+#define ORIEL_ORIEL_H
+
+/* All of liboriel. */
+#include <oriel/core.h>
+#include <oriel/models.h>
+#include <oriel/vision.h>
+
+#endif
