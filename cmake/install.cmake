@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+# What `cmake --install` puts where, and how others find it: a CMake package (oriel::oriel) and
+# oriel.pc, each right for a static and for a shared library.
+include(CMakePackageConfigHelpers)
+set(oriel_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/oriel)
+
+# The library, its headers, the default models, the command and its page.
+install(TARGETS oriel EXPORT orielTargets
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY include/oriel DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+        FILES_MATCHING PATTERN "*.h")
+install(DIRECTORY models/weights/ DESTINATION ${CMAKE_INSTALL_DATADIR}/oriel/models
+        FILES_MATCHING PATTERN "*.safetensors" PATTERN "README.md")
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+if(ORIEL_TOOLS AND TARGET oriel_tool)
+  install(TARGETS oriel_tool RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(FILES tools/oriel.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+endif()
+
+# What oriel links. One row a library: how oriel's CMake files name it, how its user's find it (a
+# static oriel's user links it too), its pkg-config module.
+set(oriel_finds "find_dependency(Threads)\n")
+set(oriel_pc_modules "")
+function(oriel_links_to target find module)
+  get_target_property(links oriel LINK_LIBRARIES)
+  if(target IN_LIST links)
+    set(oriel_finds "${oriel_finds}${find}\n" PARENT_SCOPE)
+    set(oriel_pc_modules "${oriel_pc_modules} ${module}" PARENT_SCOPE)
+  endif()
+endfunction()
+oriel_links_to(PNG::PNG "find_dependency(PNG)" libpng)
+oriel_links_to(ZLIB::ZLIB "find_dependency(ZLIB)" zlib)
+oriel_links_to(PkgConfig::CJSON
+  "find_dependency(PkgConfig)\npkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson)" libcjson)
+
+get_target_property(oriel_type oriel TYPE)
+if(oriel_type STREQUAL "SHARED_LIBRARY")
+  set(oriel_finds "")
+  set(oriel_pc_private "Requires.private:${oriel_pc_modules}\nLibs.private: -pthread -lm")
+else()
+  # Only the archive is there, so plain `pkg-config --libs oriel` must name all that it needs.
+  set(oriel_pc_libs " -pthread -lm")
+  set(oriel_pc_private "Requires:${oriel_pc_modules}")
+endif()
+
+configure_package_config_file(cmake/orielConfig.cmake.in ${PROJECT_BINARY_DIR}/orielConfig.cmake
+  INSTALL_DESTINATION ${oriel_package_dir} PATH_VARS CMAKE_INSTALL_DATADIR)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/orielConfigVersion.cmake
+  COMPATIBILITY SameMinorVersion) # before 1.0 a minor version may break
+install(EXPORT orielTargets NAMESPACE oriel:: DESTINATION ${oriel_package_dir})
+install(FILES ${PROJECT_BINARY_DIR}/orielConfig.cmake ${PROJECT_BINARY_DIR}/orielConfigVersion.cmake
+        DESTINATION ${oriel_package_dir})
+
+# oriel.pc finds its prefix from where it lies, so an installed tree can be moved.
+file(RELATIVE_PATH oriel_pc_up "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
+string(REGEX REPLACE "/$" "" oriel_pc_up "${oriel_pc_up}")
+configure_file(cmake/oriel.pc.in ${PROJECT_BINARY_DIR}/oriel.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/oriel.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
