@@ -69,9 +69,8 @@ if [ -n "$missing" ]; then
         exit 1
     }
 fi
-if [ -n "$wanted" ]; then
-    # shellcheck disable=SC2086
-    apt install -y --no-install-recommends $wanted >/dev/null ||
-        echo "setup: going on without$wanted; the tests that need them will be skipped"
-fi
+for p in $wanted; do
+    apt install -y --no-install-recommends "$p" >/dev/null ||
+        echo "setup: going on without $p; the tests that need it will be skipped"
+done
 exit 0
