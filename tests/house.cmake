@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# Tests of the house: what is true of the tree, of the installed library, and of other ways to build.
+# Labels: house (the tree and what is installed), variant (the suite again, built or run otherwise),
+# slow (left out unless -DORIEL_SLOW=ON).
+option(ORIEL_VARIANTS "Tests that build and run the suite in other ways" ON)
+option(ORIEL_SLOW "Tests that take minutes: every mutant" OFF)
+find_program(ORIEL_CXX NAMES c++ g++ clang++)
+mark_as_advanced(ORIEL_CXX)
+
+# house_test(NAME LABEL COMMAND...): exit 77 means skipped
+function(house_test name label)
+  add_test(NAME ${name} COMMAND ${ARGN})
+  set_tests_properties(${name} PROPERTIES LABELS ${label} SKIP_RETURN_CODE 77)
+endfunction()
+
+set(here ${CMAKE_CURRENT_SOURCE_DIR})
+house_test(layers house sh ${here}/layers.sh)
+house_test(files house sh ${here}/files.sh)
+if(ORIEL_CXX)
+  house_test(headers house sh ${here}/headers.sh ${CMAKE_C_COMPILER} ${ORIEL_CXX})
+else()
+  house_test(headers house sh ${here}/headers.sh ${CMAKE_C_COMPILER})
+endif()
+
+# Everything from here builds something, with all cores: one at a time.
+if(NOT ORIEL_VARIANTS)
+  return()
+endif()
+# variant(NAME OPTIONS...): see variant.sh
+function(variant name)
+  house_test(${name} variant sh ${here}/variant.sh ${name} ${CMAKE_BINARY_DIR}/variants/${name} ${ARGN})
+  set_tests_properties(${name} PROPERTIES RUN_SERIAL TRUE TIMEOUT 1200)
+endfunction()
+variant(asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DORIEL_SANITIZE=address,undefined)
+variant(tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DORIEL_SANITIZE=thread)
+variant(bare -DORIEL_PNG=OFF -DORIEL_STB=OFF -DORIEL_JSON=OFF)
+variant(clang -DCMAKE_C_COMPILER=clang)
+variant(fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo
+        -DORIEL_SANITIZE=address,undefined -DORIEL_FUZZ=ON -DORIEL_TOOLS=OFF)
+set_tests_properties(fuzz PROPERTIES ENVIRONMENT "VARIANT_CTEST=-L search|fuzz")
+
+# The suite again with SIMD off: the same programs, under another ctest so that logs stay apart.
+file(WRITE ${CMAKE_BINARY_DIR}/variants/simd-off/CTestTestfile.cmake
+     "subdirs(\"${CMAKE_CURRENT_BINARY_DIR}\" \"${CMAKE_BINARY_DIR}/samples\")\n")
+house_test(simd-off variant ${CMAKE_CTEST_COMMAND} --test-dir ${CMAKE_BINARY_DIR}/variants/simd-off
+           --output-on-failure --no-tests=error -j 2 -LE "house|variant|slow|simd")
+set_tests_properties(simd-off PROPERTIES ENVIRONMENT ORIEL_CPU=c RUN_SERIAL TRUE TIMEOUT 1200)
+
+# An outside program against the installed library: both roads, both kinds of library.
+house_test(install-static house sh ${here}/install/check.sh static ${CMAKE_BINARY_DIR}/variants)
+house_test(install-shared house sh ${here}/install/check.sh shared ${CMAKE_BINARY_DIR}/variants)
+set_tests_properties(install-static install-shared PROPERTIES RUN_SERIAL TRUE TIMEOUT 600)
+
+if(ORIEL_SLOW)
+  house_test(mutants slow sh ${here}/mutants.sh)
+  set_tests_properties(mutants PROPERTIES RUN_SERIAL TRUE TIMEOUT 3600)
+endif()
