@@ -1,0 +1,47 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Runs every sample on the sample pictures with the default models, and looks at what comes out.
+# usage: samples.sh DIRECTORY-OF-THE-PROGRAMS
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd)
+bin=${1:?usage: samples.sh DIRECTORY}
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+passed=0 failed=0
+check() { # check TEXT COMMAND...
+    what=$1
+    shift
+    if "$@" >"$tmp/out" 2>"$tmp/err"; then passed=$((passed + 1)); else
+        failed=$((failed + 1))
+        echo "failed: $what: $*"
+        cat "$tmp/out" "$tmp/err"
+    fi
+}
+code() { want=$1; shift; "$@"; [ $? = "$want" ]; }
+# png FILE: its width and height, from the header
+png() { [ "$(od -An -tx1 -N8 "$1" | tr -d ' \n')" = 89504e470d0a1a0a ] &&
+    od -An -tu1 -j16 -N8 "$1" | awk '{ print $1*16777216+$2*65536+$3*256+$4, $5*16777216+$6*65536+$7*256+$8 }'; }
+size() { s=$(png "$1"); echo "$s"; [ "$s" = "$2 $3" ]; }
+sorted() { "$1" "$2" | tee "$tmp/table" | awk '/PSNR/ { n++; if ($3 <= last) exit 1; last = $3 } END { if (n != 4) exit 1 }'; }
+
+gecko=$root/samples/pictures/gecko.jpg
+for x in 2 4; do
+    model=$root/models/weights/swinir-light-x$x.safetensors
+    [ -e "$model" ] || continue
+    check "sample 01, x$x" "$bin/01_upscale_image" "$gecko" "$model" "$tmp/x$x.png"
+    check "its picture is $x times as large" size "$tmp/x$x.png" $((320 * x)) $((213 * x))
+done
+check 'the default model is there' test -e "$tmp/x4.png"
+check '01 without arguments is misused' code 2 "$bin/01_upscale_image"
+check '01 without its model fails' code 1 "$bin/01_upscale_image" "$gecko" "$tmp/none.safetensors" "$tmp/none.png"
+check 'and says why' grep -q none.safetensors "$tmp/err"
+check 'and writes nothing' test ! -e "$tmp/none.png"
+check 'sample 02: each filter beats the one before' sorted "$bin/02_resize_and_compare" "$root/samples/pictures/elephant.jpg"
+check '02 without a picture fails' code 1 "$bin/02_resize_and_compare" "$tmp/none.jpg"
+ran=' 01_upscale_image 02_resize_and_compare '
+for source in "$root"/samples/[0-9][0-9]_*.c; do # a new sample needs its lines above
+    name=$(basename "$source" .c)
+    check "$name is run by this test" test "${ran#* "$name" }" != "$ran"
+done
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
