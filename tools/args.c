@@ -143,8 +143,8 @@ static int set_number(const parser *p, const arg_option *o, const char *shown, c
         return args_misused(p->command->name, "%s takes a %snumber, not '%s'", shown,
                             o->kind == ARG_KIND_INT ? "whole " : "", text);
     if (x < o->min || x > o->max)
-        return args_misused(p->command->name, "%s is from %.10g to %.10g, not %s", shown, o->min, o->max,
-                            text);
+        return args_misused(p->command->name, "%s is from %.10g to %.10g, not %s", shown, o->min,
+                            o->max, text);
     if (o->kind == ARG_KIND_INT)
         *(int *)o->value = (int)x;
     else

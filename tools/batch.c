@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The batch: a thread reads, this one computes, a third writes, with short queues between them, so
+ * that at most five pictures are in memory. A job belongs to one thread at a time and passes on
+ * with the queues.
+ *
+ *     reader --(to_compute, 1)--> compute --(to_write, 1)--> writer
+ */
+#include "batch.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "queue.h"
+
+typedef struct batch {
+    inputs *in;
+    const network *network;
+    const batch_options *opt;
+    progress progress;
+    queue to_compute, to_write;
+    atomic_bool stop; /* begin nothing new: --fail-fast */
+    uint64_t held;    /* bytes that the model keeps between runs */
+} batch;
+
+/* ---- Ctrl-C ------------------------------------------------------------------------------- */
+
+static atomic_int caught;     /* the signal that asks to stop */
+static atomic_int idle_input; /* reading a pipe that may never end, nothing else begun */
+static atomic_int writing;    /* a temporary file may exist */
+static atomic_long caught_at; /* seconds */
+
+/* The run ends by itself: the network at its next step, the writer after its file. Somebody who
+ * asks again a second later means it. */
+static void on_signal(int sig)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (idle_input || (caught && !writing && now.tv_sec > caught_at + 1))
+        _exit(128 + sig);
+    if (!caught)
+        caught_at = (long)now.tv_sec;
+    caught = sig;
+}
+
+static void catch_signals(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN) /* nohup stays */
+            sigaction(signals[i], &sa, NULL);
+    signal(SIGPIPE, SIG_IGN); /* a reader that has gone is an error of that output */
+}
+
+static bool stopping(batch *b)
+{
+    return caught || atomic_load(&b->stop);
+}
+
+/* ---- the end of a job --------------------------------------------------------------------- */
+
+static void job_done(batch *b, job *j, job_state state, const char *event)
+{
+    j->state = state;
+    oriel_image_free(&j->source);
+    oriel_image_free(&j->result);
+    progress_ended(&b->progress, event, j->in, j->out, j->error);
+}
+
+static void job_failed(batch *b, job *j, const char *why)
+{
+    j->error = need_text("%s", why);
+    if (b->opt->fail_fast)
+        atomic_store(&b->stop, true);
+    job_done(b, j, JOB_FAILED, "failed");
+}
+
+static void job_stopped(batch *b, job *j)
+{
+    job_done(b, j, JOB_STOPPED, "stopped");
+}
+
+/* What this thread works on, for the library's warnings. */
+static _Thread_local const char *current;
+
+static void note_log(void *user, oriel_log_level level, const char *text)
+{
+    (void)level;
+    progress_note(user, "%s%s%s", current ? current : "", current ? ": " : "", text);
+}
+
+/* ---- reader ------------------------------------------------------------------------------- */
+
+static bool read_job(batch *b, job *j)
+{
+    bool pipe = !strcmp(j->in, "-");
+    if (b->opt->skip_existing && strcmp(j->out, "-") && !access(j->out, F_OK)) {
+        job_done(b, j, JOB_SKIPPED, "skipped");
+        return false;
+    }
+    idle_input = pipe;
+    current = j->in;
+    oriel_status s = oriel_image_read(&j->source, j->in, NULL);
+    idle_input = 0;
+    if (s) {
+        job_failed(b, j, oriel_error());
+        return false;
+    }
+    j->width_in = j->source.width;
+    j->height_in = j->source.height;
+    return true;
+}
+
+static void *reader(void *arg)
+{
+    batch *b = arg;
+    for (int i = 0; i < b->in->count && !stopping(b); i++) {
+        job *j = &b->in->list[i];
+        if (read_job(b, j) && !queue_push(&b->to_compute, j))
+            job_stopped(b, j);
+    }
+    queue_close(&b->to_compute);
+    return NULL;
+}
+
+/* ---- writer ------------------------------------------------------------------------------- */
+
+static void write_job(batch *b, job *j)
+{
+    oriel_image_write_options opt = {.format = (oriel_image_format)b->opt->format,
+                                     .overwrite = b->opt->overwrite,
+                                     .drop_metadata = b->opt->drop_metadata};
+    trouble why = {""};
+    if (b->in->to_folder && !make_parents(j->out, &why)) {
+        job_failed(b, j, why.text);
+        return;
+    }
+    writing = 1;
+    current = j->out;
+    oriel_status s = oriel_image_write(&j->result, j->out, &opt);
+    writing = 0;
+    if (s)
+        job_failed(b, j, oriel_error());
+    else
+        job_done(b, j, JOB_DONE, "done");
+}
+
+static void *writer(void *arg)
+{
+    batch *b = arg;
+    job *j;
+    while ((j = queue_pop(&b->to_write)))
+        write_job(b, j); /* what is computed is written, also when stopping */
+    return NULL;
+}
+
+/* ---- compute ------------------------------------------------------------------------------ */
+
+static bool in_picture(void *user, double done)
+{
+    batch *b = user;
+    progress_part(&b->progress, done);
+    return !caught;
+}
+
+/* The largest --tile with which the picture fits into `limit` bytes, or 0. */
+static int fitting_tile(const network *n, const oriel_image *src, uint64_t limit, uint64_t *bytes)
+{
+    int window = n->info.window > 0 ? n->info.window : 8;
+    for (int tile = 4096; tile >= 2 * window; tile /= 2) {
+        network tiled = *n;
+        picture_plan plan;
+        trouble why = {""};
+        tiled.tile = tile / window * window;
+        tiled.overlap = -1;
+        if (n->tile && tiled.tile >= n->tile)
+            continue;
+        if (picture_plan_make(&tiled, src, &plan, &why) && plan.bytes <= limit) {
+            *bytes = plan.bytes;
+            return tiled.tile;
+        }
+    }
+    return 0;
+}
+
+/* Whether the picture fits into memory; a machine that swaps or kills helps nobody. */
+static bool fits(const batch *b, const oriel_image *src, const picture_plan *plan, trouble *why)
+{
+    uint64_t limit = b->opt->memory ? (uint64_t)b->opt->memory << 20 : memory_available();
+    uint64_t small = 0;
+    char text[3][32];
+    if (!b->opt->memory && limit < UINT64_MAX - b->held)
+        limit += b->held;
+    if (plan->bytes <= limit)
+        return true;
+    bytes_text(plan->bytes, text[0], sizeof text[0]);
+    bytes_text(limit, text[1], sizeof text[1]);
+    int tile = fitting_tile(b->network, src, limit, &small);
+    if (tile)
+        return trouble_set(why, "takes %s of memory where %s are %s: --tile %d takes %s", text[0],
+                           text[1], b->opt->memory ? "allowed" : "free", tile,
+                           bytes_text(small, text[2], sizeof text[2]));
+    return trouble_set(why, "takes %s of memory where %s are %s, and no tile is small enough",
+                       text[0], text[1], b->opt->memory ? "allowed" : "free");
+}
+
+/* "120 x 80 -> 240 x 160 x 3, 8 bits, ..." */
+static char *plan_text(const job *j, const picture_plan *p)
+{
+    char bytes[32];
+    return need_text("%d x %d -> %d x %d, %d channels of %d bits, %s, %.3g GFLOP%s", j->width_in,
+                     j->height_in, p->width, p->height, p->channels, p->depth,
+                     bytes_text(p->bytes, bytes, sizeof bytes), p->flops / 1e9,
+                     p->passes > 1 ? ", several passes" : "");
+}
+
+static bool compute_job(batch *b, job *j, trouble *why)
+{
+    picture_plan plan;
+    current = j->in;
+    progress_file(&b->progress, j->in, j->out);
+    if (!picture_plan_make(b->network, &j->source, &plan, why) || !fits(b, &j->source, &plan, why))
+        return false;
+    j->width_out = plan.width;
+    j->height_out = plan.height;
+    char *text = plan_text(j, &plan);
+    if (b->opt->dry_run)
+        printf("%s -> %s: %s\n", j->in, j->out, text);
+    else if (b->opt->verbose)
+        progress_note(&b->progress, "%s -> %s: %s", j->in, j->out, text);
+    free(text);
+    if (b->opt->dry_run)
+        return true;
+    double begun = seconds_now();
+    if (!picture_run(b->network, &j->source, &j->result, in_picture, b, why))
+        return false;
+    if (plan.activation_bytes > b->held)
+        b->held = plan.activation_bytes;
+    j->seconds = seconds_now() - begun;
+    oriel_image_free(&j->source);
+    return true;
+}
+
+static void compute(batch *b)
+{
+    job *j;
+    while ((j = queue_pop(&b->to_compute))) {
+        trouble why = {""};
+        if (stopping(b))
+            job_stopped(b, j);
+        else if (!compute_job(b, j, &why) && caught)
+            job_stopped(b, j);
+        else if (why.text[0])
+            job_failed(b, j, why.text);
+        else if (b->opt->dry_run)
+            job_done(b, j, JOB_DONE, "done");
+        else if (!queue_push(&b->to_write, j))
+            job_stopped(b, j);
+        if (stopping(b))
+            queue_close(&b->to_compute);
+    }
+    queue_close(&b->to_write);
+}
+
+/* ---- the whole ---------------------------------------------------------------------------- */
+
+static void tell_model(batch *b, const oriel_model_info *m)
+{
+    char bytes[32];
+    progress_note(&b->progress, "%s (%s), task %s, x%d, %.2f million parameters, %s of weights",
+                  m->architecture, m->details, m->task, m->scale, (double)m->parameters / 1e6,
+                  bytes_text(m->weight_bytes, bytes, sizeof bytes));
+    if (b->in->others || b->in->folders)
+        progress_note(&b->progress, "left alone: %d files that are no pictures, %d folders",
+                      b->in->others, b->in->folders);
+}
+
+/* Counts, the failed by name, the report; returns the exit code. */
+static int finish(batch *b)
+{
+    int count[5] = {0};
+    trouble why = {""};
+    for (int i = 0; i < b->in->count; i++)
+        count[b->in->list[i].state]++;
+    int stopped = count[JOB_STOPPED] + count[JOB_WAITING];
+    bool again =
+        b->in->count > 1 && b->progress.kind != PROGRESS_JSON; /* programs keep the events */
+    for (int i = 0; i < b->in->count && again; i++)
+        if (b->in->list[i].state == JOB_FAILED)
+            progress_note(&b->progress, "failed: %s: %s", b->in->list[i].in, b->in->list[i].error);
+    bool reported = !b->opt->report || report_write(b->in, b->network, b->opt, &why);
+    if (!reported)
+        progress_note(&b->progress, "%s", why.text);
+    bool quiet = !b->opt->verbose && b->in->count == 1 && !stopped && !count[JOB_SKIPPED];
+    progress_end(&b->progress, count[JOB_DONE], count[JOB_SKIPPED], count[JOB_FAILED], stopped,
+                 quiet || b->opt->dry_run);
+    if (caught)
+        return 128 + caught;
+    return count[JOB_FAILED] || stopped || !reported ? EXIT_SOME_FAILED : EXIT_DONE;
+}
+
+int batch_run(inputs *in, const network *n, const batch_options *opt)
+{
+    batch b = {.in = in, .network = n, .opt = opt};
+    pthread_t reading, writing_thread;
+    int code = EXIT_SOME_FAILED;
+    catch_signals();
+    progress_begin(&b.progress, (progress_kind)opt->progress, in->count);
+    oriel_log_set(note_log, &b.progress, opt->verbose ? ORIEL_LOG_INFO : ORIEL_LOG_WARN);
+    if (opt->verbose)
+        tell_model(&b, &n->info);
+    queue_init(&b.to_compute, 1);
+    queue_init(&b.to_write, 1);
+    if (pthread_create(&reading, NULL, reader, &b)) {
+        progress_note(&b.progress, "no thread could be started");
+        goto done;
+    }
+    if (pthread_create(&writing_thread, NULL, writer, &b)) {
+        progress_note(&b.progress, "no thread could be started");
+        atomic_store(&b.stop, true);
+        queue_close(&b.to_compute);
+        pthread_join(reading, NULL);
+        goto done;
+    }
+    compute(&b);
+    pthread_join(reading, NULL);
+    pthread_join(writing_thread, NULL);
+    code = finish(&b);
+done:
+    oriel_log_set(NULL, NULL, ORIEL_LOG_WARN);
+    queue_destroy(&b.to_compute);
+    queue_destroy(&b.to_write);
+    progress_destroy(&b.progress);
+    return code;
+}

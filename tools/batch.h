@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pictures by the thousand through one network: what upscale and restore share. */
+#ifndef TOOLS_BATCH_H
+#define TOOLS_BATCH_H
+
+#include "args.h"
+#include "inputs.h"
+#include "picture.h"
+#include "progress.h"
+
+#define PRECISION_WORDS "f32|bf16"
+#define PAD_WORDS       "reflect|symmetric"
+#define FORMAT_WORDS    "auto|png|pnm"
+
+typedef struct batch_options {
+    const char *out, *model, *key, *report, *shard_text;
+    double scale;                                       /* 0: the model's */
+    int threads, tile, overlap, memory;                 /* MiB; 0: what the machine has free */
+    int precision, pad, alpha, depth, format, progress; /* indices of the words */
+    bool recursive, skip_existing, overwrite, drop_metadata, fail_fast, dry_run, verbose;
+    int shard, shards;
+} batch_options;
+
+enum { BATCH_MAX_OPTIONS = 32 };
+
+/* The defaults that are not zero. */
+batch_options batch_defaults(void);
+/* Fill `table`: the command's own options (ended by ARG_END), then those that all batches have. */
+void batch_table(arg_option table[BATCH_MAX_OPTIONS], const arg_option *own, batch_options *b);
+/* Check what args_parse() cannot. Returns ARGS_GO_ON or an exit code. */
+int batch_check(const char *command, batch_options *b);
+
+/* A network for the batch, of the given file; an upscaler enlarges, other networks do not. On
+ * failure returns EXIT_MODEL and has told why, else ARGS_GO_ON. */
+int batch_open(oriel_device **device, network *n, const char *path, bool upscaler,
+               const batch_options *b);
+
+/* Read, compute and write all files, three threads; or say what that would take (--dry-run).
+ * Returns the exit code. */
+int batch_run(inputs *in, const network *n, const batch_options *b);
+
+/* The rest of a command after its options: operands to files, the model of `path`, the run. */
+int batch_main(const char *command, char *const *operands, int count, const char *path,
+               const batch_options *b);
+
+/* Write what became of each file as JSON. */
+bool report_write(const inputs *in, const network *n, const batch_options *b, trouble *why);
+
+#endif

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "frame.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool frame_new(frame *f, int width, int height, int channels, trouble *why)
+{
+    size_t pixels = (size_t)width * (size_t)height;
+    *f = (frame){NULL, width, height, channels};
+    f->data = calloc(pixels, (size_t)channels * sizeof(float));
+    return f->data ||
+           trouble_set(why, "out of memory for %d x %d x %d floats", width, height, channels);
+}
+
+void frame_free(frame *f)
+{
+    free(f->data);
+    *f = (frame){0};
+}
+
+/* to takes the place of *f. */
+static bool replace(frame *f, frame *to)
+{
+    frame_free(f);
+    *f = *to;
+    return true;
+}
+
+static bool give_up(frame *f, trouble *why)
+{
+    frame_free(f);
+    return trouble_set(why, "%s", oriel_error());
+}
+
+static oriel_tensor view(const frame *f) /* (Y, X, C) */
+{
+    return oriel_tensor_of(f->data, ORIEL_F32, 3, (int64_t[3]){f->height, f->width, f->channels});
+}
+
+static oriel_tensor batch_view(const frame *f) /* (1, Y, X, C) */
+{
+    return oriel_tensor_of(f->data, ORIEL_F32, 4,
+                           (int64_t[4]){1, f->height, f->width, f->channels});
+}
+
+bool frame_read(frame *f, const oriel_image *src, int first, int count, trouble *why)
+{
+    if (!frame_new(f, src->width, src->height, count, why))
+        return false;
+    return !oriel_image_to_tensor(src, first, view(f)) || give_up(f, why);
+}
+
+bool frame_write(const frame *f, oriel_image *dst, int first, trouble *why)
+{
+    return !oriel_image_from_tensor(dst, first, view(f)) || trouble_set(why, "%s", oriel_error());
+}
+
+/* ---- colours under alpha ------------------------------------------------------------------ */
+
+typedef struct bleed {
+    frame *f;
+    uint8_t *ring;  /* (Y, X) 0: no colour yet, 1: has one, 2: gets one in this ring */
+    int32_t *queue; /* pixels in the order in which they get their colour */
+    size_t queued;
+} bleed;
+
+/* Call visit on the neighbours of pixel i, itself included. */
+static void around(bleed *b, int32_t i, void (*visit)(bleed *b, int32_t i, void *arg), void *arg)
+{
+    int w = b->f->width, h = b->f->height, x = i % w, y = i / w;
+    for (int v = y ? y - 1 : 0; v <= y + 1 && v < h; v++)
+        for (int u = x ? x - 1 : 0; u <= x + 1 && u < w; u++)
+            visit(b, v * w + u, arg);
+}
+
+static void enqueue(bleed *b, int32_t i, void *arg)
+{
+    (void)arg;
+    if (!b->ring[i]) {
+        b->ring[i] = 2;
+        b->queue[b->queued++] = i;
+    }
+}
+
+/* sum is of the channels (at most 4), then of the neighbours. */
+static void add_colour(bleed *b, int32_t i, void *arg)
+{
+    float *sum = arg;
+    int c = b->f->channels;
+    if (b->ring[i] != 1)
+        return;
+    for (int k = 0; k < c; k++)
+        sum[k] += b->f->data[(size_t)i * (size_t)c + (size_t)k];
+    sum[4]++;
+}
+
+static void take_mean(bleed *b, int32_t i)
+{
+    int c = b->f->channels;
+    float sum[5] = {0};
+    around(b, i, add_colour, sum);
+    for (int k = 0; k < c; k++)
+        b->f->data[(size_t)i * (size_t)c + (size_t)k] = sum[k] / sum[4];
+}
+
+bool frame_bleed(frame *f, const float *mask, trouble *why)
+{
+    size_t n = (size_t)f->width * (size_t)f->height;
+    bleed b = {f, calloc(n, 1), calloc(n, sizeof(int32_t)), 0};
+    if (!b.ring || !b.queue || n > INT32_MAX) {
+        free(b.ring);
+        free(b.queue);
+        return trouble_set(why, "out of memory for %zu pixels", n);
+    }
+    for (size_t i = 0; i < n; i++)
+        b.ring[i] = mask[i] > 0;
+    for (size_t i = 0; i < n; i++)
+        if (b.ring[i] == 1)
+            around(&b, (int32_t)i, enqueue, NULL);
+    /* ring by ring: the colours of one ring come from the rings before it alone */
+    for (size_t begin = 0, end = b.queued; begin < end; begin = end, end = b.queued) {
+        for (size_t k = begin; k < end; k++)
+            take_mean(&b, b.queue[k]);
+        for (size_t k = begin; k < end; k++)
+            b.ring[b.queue[k]] = 1;
+        for (size_t k = begin; k < end; k++)
+            around(&b, b.queue[k], enqueue, NULL);
+    }
+    free(b.ring);
+    free(b.queue);
+    return true;
+}
+
+/* ---- grey --------------------------------------------------------------------------------- */
+
+bool frame_spread(frame *f, int channels, trouble *why)
+{
+    frame to;
+    size_t n = (size_t)f->width * (size_t)f->height, c = (size_t)channels;
+    if (f->channels == channels)
+        return true;
+    if (!frame_new(&to, f->width, f->height, channels, why))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < c; k++)
+            to.data[i * c + k] = f->data[i];
+    return replace(f, &to);
+}
+
+bool frame_gather(frame *f, int channels)
+{
+    size_t n = (size_t)f->width * (size_t)f->height, c = (size_t)f->channels;
+    if (f->channels == channels)
+        return true;
+    for (size_t i = 0; i < n; i++) { /* in place: reads are ahead of writes */
+        float sum = 0;
+        for (size_t k = 0; k < c; k++)
+            sum += f->data[i * c + k];
+        f->data[i] = sum / (float)c;
+    }
+    f->channels = channels;
+    return true;
+}
+
+/* ---- the network -------------------------------------------------------------------------- */
+
+bool frame_is_tiled(const network *n, int64_t width, int64_t height)
+{
+    return n->tile && (width > n->tile || height > n->tile);
+}
+
+/* By default tiles share four windows, or half a tile if that is less. */
+bool frame_tiles(const network *n, int width, int height, oriel_tiles *tiles, trouble *why)
+{
+    int window = n->info.window > 0 ? n->info.window : 1;
+    int overlap = n->overlap;
+    if (n->tile < 2 * window)
+        return trouble_set(why, "--tile %d is less than two windows of the model, %d", n->tile,
+                           2 * window);
+    if (overlap < 0)
+        overlap = 4 * window < n->tile / 2 ? 4 * window : n->tile / 2;
+    if (overlap > n->tile - window)
+        return trouble_set(why, "--overlap %d leaves less than a window of --tile %d: at most %d",
+                           overlap, n->tile, n->tile - window);
+    return !oriel_tiles_plan(tiles, width, height, n->tile, overlap, window) ||
+           trouble_set(why, "%s", oriel_error());
+}
+
+typedef struct step {
+    frame_progress *progress;
+    double work; /* of this run */
+} step;
+
+static bool step_done(void *user, double done)
+{
+    const step *s = user;
+    const frame_progress *p = s->progress;
+    return !p->fn || p->fn(p->user, (p->done + s->work * done) / p->work);
+}
+
+static bool run(const network *n, const frame *in, const frame *out, double work,
+                frame_progress *progress, trouble *why)
+{
+    step s = {progress, work};
+    oriel_run_options opt = {step_done, &s};
+    if (oriel_model_run(n->model, batch_view(in), batch_view(out), &opt))
+        return trouble_set(why, "%s", oriel_error());
+    progress->done += work;
+    return step_done(&s, 0) || trouble_set(why, "stopped");
+}
+
+static void copy_tile(const frame *in, oriel_tile at, frame *tile)
+{
+    size_t c = (size_t)in->channels;
+    for (int y = 0; y < at.height; y++)
+        memcpy(tile->data + (size_t)y * (size_t)at.width * c,
+               in->data + ((size_t)(at.y + y) * (size_t)in->width + (size_t)at.x) * c,
+               (size_t)at.width * c * sizeof(float));
+}
+
+static bool run_tiles(const network *n, const frame *in, frame *out, frame_progress *progress,
+                      trouble *why)
+{
+    int scale = n->info.scale;
+    oriel_tiles t;
+    frame from = {0}, to = {0};
+    if (!frame_tiles(n, in->width, in->height, &t, why))
+        return false;
+    int count = t.count_x * t.count_y;
+    double work = (double)in->width * in->height / count;
+    bool ok = frame_new(&from, t.tile_x, t.tile_y, in->channels, why) &&
+              frame_new(&to, t.tile_x * scale, t.tile_y * scale, in->channels, why);
+    for (int i = 0; ok && i < count; i++) {
+        copy_tile(in, oriel_tiles_get(&t, i), &from);
+        ok = run(n, &from, &to, work, progress, why);
+        if (ok && oriel_tiles_blend(&t, i, scale, view(out), view(&to)))
+            ok = trouble_set(why, "%s", oriel_error());
+    }
+    frame_free(&from);
+    frame_free(&to);
+    return ok;
+}
+
+bool frame_pass(frame *f, const network *n, frame_progress *progress, trouble *why)
+{
+    frame out;
+    int scale = n->info.scale;
+    if (!frame_new(&out, f->width * scale, f->height * scale, f->channels, why))
+        return false;
+    bool ok = frame_is_tiled(n, f->width, f->height)
+                  ? run_tiles(n, f, &out, progress, why)
+                  : run(n, f, &out, (double)f->width * f->height, progress, why);
+    size_t samples = (size_t)out.width * (size_t)out.height * (size_t)out.channels;
+    for (size_t i = 0; ok && i < samples; i++) {
+        if (!isfinite(out.data[i]))
+            ok = trouble_set(why, "the network's result is not a number: nothing is written");
+        out.data[i] = out.data[i] > 1 ? 1 : out.data[i] > 0 ? out.data[i] : 0;
+    }
+    if (!ok) {
+        frame_free(&out);
+        return false;
+    }
+    return replace(f, &out);
+}
+
+bool frame_resize(frame *f, int width, int height, trouble *why)
+{
+    frame to;
+    if (f->width == width && f->height == height)
+        return true;
+    if (!frame_new(&to, width, height, f->channels, why))
+        return false;
+    oriel_resize_options opt = {ORIEL_BICUBIC, ORIEL_RESIZE_PIL};
+    if (oriel_resize(view(&to), view(f), &opt))
+        return give_up(&to, why);
+    return replace(f, &to);
+}

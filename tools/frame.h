@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A picture as floats on its way through a network: f32 (Y, X, C) packed, 0..1. */
+#ifndef TOOLS_FRAME_H
+#define TOOLS_FRAME_H
+
+#include "picture.h"
+
+typedef struct frame {
+    float *data;
+    int width, height, channels;
+} frame;
+
+/* How far a picture is, over several passes of different size. */
+typedef struct frame_progress {
+    oriel_progress_fn *fn; /* or NULL */
+    void *user;
+    double work, done; /* in pixels of the passes' inputs */
+} frame_progress;
+
+/* Whether a pass over a frame of this size is cut into tiles, and how. */
+bool frame_is_tiled(const network *n, int64_t width, int64_t height);
+bool frame_tiles(const network *n, int width, int height, oriel_tiles *tiles, trouble *why);
+
+bool frame_read(frame *f, const oriel_image *src, int first, int count, trouble *why);
+bool frame_write(const frame *f, oriel_image *dst, int first, trouble *why); /* clamps */
+/* Give the pixels whose mask (Y, X) is 0 the colour of their nearest neighbours whose is not; a
+ * mask of zeros alone changes nothing. */
+bool frame_bleed(frame *f, const float *mask, trouble *why);
+/* 1 channel to `channels` equal ones, in place of the frame; the mean of them back to `channels`.
+ */
+bool frame_spread(frame *f, int channels, trouble *why);
+bool frame_gather(frame *f, int channels);
+/* Once through the network; the result is clamped to 0..1. */
+bool frame_pass(frame *f, const network *n, frame_progress *progress, trouble *why);
+bool frame_resize(frame *f, int width, int height, trouble *why); /* bicubic, antialiased */
+void frame_free(frame *f);
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "progress.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+static const double interval = 0.1; /* seconds between two drawings */
+
+void progress_begin(progress *p, progress_kind kind, int total)
+{
+    if (kind == PROGRESS_AUTO)
+        kind = isatty(STDERR_FILENO) ? PROGRESS_BAR : PROGRESS_NONE;
+    *p = (progress){.kind = kind, .total = total, .begun = seconds_now()};
+    pthread_mutex_init(&p->lock, NULL);
+    if (kind == PROGRESS_JSON)
+        fprintf(stderr, "{\"event\":\"start\",\"total\":%d}\n", total);
+}
+
+void progress_destroy(progress *p)
+{
+    pthread_mutex_destroy(&p->lock);
+}
+
+/* Seconds until the end if all files were like those before; NAN while nothing is known. */
+static double seconds_left(const progress *p)
+{
+    double all = p->ended + (p->input ? p->part : 0);
+    double past = seconds_now() - p->begun;
+    return all > 0 ? past * (p->total - all) / all : NAN;
+}
+
+static void wipe(progress *p)
+{
+    if (p->drawn)
+        fputs("\r\033[K", stderr);
+    p->drawn = false;
+}
+
+static void draw_bar(progress *p)
+{
+    struct winsize size = {0};
+    char left[32] = "", bar[21];
+    double eta = seconds_left(p), share = (p->ended + p->part) / (p->total ? p->total : 1);
+    int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || !size.ws_col ? 80 : size.ws_col;
+    int filled = (int)(20 * (share < 1 ? share : 1));
+    if (isfinite(eta) && eta < 360000)
+        snprintf(left, sizeof left, "%d:%02d:%02d left", (int)eta / 3600, (int)eta / 60 % 60,
+                 (int)eta % 60);
+    for (int i = 0; i < 20; i++)
+        bar[i] = i < filled ? '#' : '.';
+    bar[20] = 0;
+    wipe(p);
+    int n = fprintf(stderr, "[%s] %d/%d %3d%% %s ", bar, p->ended, p->total, (int)(100 * p->part),
+                    left);
+    if (n < columns)
+        fprintf(stderr, "%.*s", columns - n - 1, base_name(p->input));
+    p->drawn = true;
+}
+
+static void print_file(const progress *p)
+{
+    char *line = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&line, &size); /* one write a line, whoever else writes to stderr */
+    if (!f)
+        return;
+    fputs("{\"event\":\"file\",\"input\":", f);
+    json_string(f, p->input);
+    fputs(",\"output\":", f);
+    json_string(f, p->output);
+    fprintf(f, ",\"done\":%d,\"total\":%d,\"percent\":%.1f,\"eta_s\":", p->ended, p->total,
+            100 * p->part);
+    json_number(f, seconds_left(p), 1);
+    fputs("}\n", f);
+    fclose(f);
+    fputs(line, stderr);
+    free(line);
+}
+
+static void show(progress *p, bool now)
+{
+    double time = seconds_now();
+    if (!p->input || (!now && time - p->shown < interval))
+        return;
+    p->shown = time;
+    if (p->kind == PROGRESS_BAR)
+        draw_bar(p);
+    else if (p->kind == PROGRESS_JSON)
+        print_file(p);
+}
+
+void progress_file(progress *p, const char *input, const char *output)
+{
+    pthread_mutex_lock(&p->lock);
+    p->input = input;
+    p->output = output;
+    p->part = 0;
+    show(p, true);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void progress_part(progress *p, double part)
+{
+    pthread_mutex_lock(&p->lock);
+    p->part = part < 0 ? 0 : part > 1 ? 1 : part;
+    show(p, part >= 1);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void progress_ended(progress *p, const char *event, const char *input, const char *output,
+                    const char *error)
+{
+    pthread_mutex_lock(&p->lock);
+    p->ended++;
+    if (p->input == input)
+        p->input = NULL;
+    if (p->kind == PROGRESS_JSON) {
+        fprintf(stderr, "{\"event\":\"%s\",\"input\":", event);
+        json_string(stderr, input);
+        fputs(",\"output\":", stderr);
+        json_string(stderr, output);
+        if (error) {
+            fputs(",\"error\":", stderr);
+            json_string(stderr, error);
+        }
+        fprintf(stderr, ",\"done\":%d,\"total\":%d}\n", p->ended, p->total);
+    } else if (error) {
+        wipe(p);
+        if (strncmp(error, input, strlen(input)) != 0) /* the library's text may begin with it */
+            fprintf(stderr, "oriel: %s: %s\n", input, error);
+        else
+            fprintf(stderr, "oriel: %s\n", error);
+    }
+    show(p, true);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void progress_note(progress *p, const char *format, ...)
+{
+    char *text = NULL;
+    va_list ap;
+    va_start(ap, format);
+    int n = vasprintf(&text, format, ap);
+    va_end(ap);
+    if (n < 0)
+        return;
+    pthread_mutex_lock(&p->lock);
+    if (p->kind == PROGRESS_JSON) {
+        fputs("{\"event\":\"message\",\"text\":", stderr);
+        json_string(stderr, text);
+        fputs("}\n", stderr);
+    } else {
+        wipe(p);
+        fprintf(stderr, "oriel: %s\n", text);
+        show(p, true);
+    }
+    pthread_mutex_unlock(&p->lock);
+    free(text);
+}
+
+void progress_end(progress *p, int done, int skipped, int failed, int stopped, bool quiet)
+{
+    double seconds = seconds_now() - p->begun;
+    wipe(p);
+    if (p->kind == PROGRESS_JSON)
+        fprintf(stderr,
+                "{\"event\":\"end\",\"done\":%d,\"skipped\":%d,\"failed\":%d,\"stopped\":%d,"
+                "\"seconds\":%.1f}\n",
+                done, skipped, failed, stopped, seconds);
+    else if (!quiet) {
+        static const char *const words[] = {"done", "skipped", "failed", "not done"};
+        const int counts[] = {done, skipped, failed, stopped};
+        fprintf(stderr, "oriel: ");
+        for (int i = 0; i < 4; i++)
+            if (counts[i] || !i)
+                fprintf(stderr, "%d %s, ", counts[i], words[i]);
+        fprintf(stderr, "%.1f s\n", seconds);
+    }
+}
