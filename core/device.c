@@ -2,7 +2,7 @@
 /* Open and close a device. */
 #include <stdio.h>
 
-#include "core/device.h"
+#include "core/ops.h"
 
 static const char *level_name(unsigned cpu)
 {
@@ -28,6 +28,7 @@ oriel_status oriel_device_open(oriel_device **out, const oriel_device_options *o
     if (!d)
         return ORIEL_E_NOMEM;
     d->cpu = oriel_cpu_flags();
+    d->ops = &ops_cpu;
     if ((s = oriel_pool_new(&d->pool, opt->threads))) {
         oriel_device_free(&d);
         return s;

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the CPU keeps behind op_conv.packed; for ops_cpu.c and the fused blocks of attn2d3d. */
+#ifndef CORE_CPU_OPS_CPU_H
+#define CORE_CPU_OPS_CPU_H
+
+#include "core/cpu/panel.h"
+#include "core/ops.h"
+
+typedef struct cpu_weights {
+    const panel_ops *p;
+    panel_weights    w;
+} cpu_weights;
+
+#endif

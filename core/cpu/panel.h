@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Panels: how the CPU kernels hold activations.
+ *
+ * A panel is X[c][t]: one row a channel, tokens side by side in vector lanes. All that a window
+ * block does then runs down the rows with no sum across lanes and no padding of channels or heads:
+ * a linear layer broadcasts one weight and multiplies a vector of tokens, LayerNorm adds rows,
+ * softmax works on S[key][query], and a head of 10 channels is 10 rows. A 3 x 3 convolution is the
+ * same product over a strip of pixels with nine taps, each tap an offset along the strip.
+ * Only reading from and writing to channels-last maps transposes, 16 x 16 (or 8 x 8) at a time.
+ *
+ * Lanes come in multiples of `lanes`; ld is the distance of rows in 4-byte units. A bf16 panel holds
+ * two channels a row, X[c / 2][t][2], so it too has 4 bytes a lane; rows are padded with zeros to
+ * `pairs` of channels.
+ */
+#ifndef CORE_CPU_PANEL_H
+#define CORE_CPU_PANEL_H
+
+#include "core/internal.h"
+
+enum {
+    PANEL_LANES_MAX = 16, /* round token counts up to this and any level is content */
+    PANEL_ROWS = 6,       /* outputs of a step of the f32 and bf16 products */
+    PANEL_STRIP = 64,     /* tokens that the kernels like best */
+    PANEL_AMX_ROWS = 16,  /* outputs of an AMX tile */
+    PANEL_AMX_K = 32      /* channels of an AMX tile */
+};
+
+typedef enum panel_act { PANEL_LINEAR = 0, PANEL_GELU, PANEL_LEAKY } panel_act;
+
+/* Weights (n, taps, k) packed for one kind of product. */
+typedef struct panel_weights {
+    int    n, k, taps;
+    void  *data;  /* f32: [n / 6][taps][k][6]; bf16: [n / 6][taps][k / 2][6][2];
+                     AMX: [n / 16][taps][k / 32][16][32] */
+    float *bias;  /* (n) padded to a step, or NULL */
+    size_t bytes; /* of data and bias */
+} panel_weights;
+
+typedef struct panel_gemm {
+    const panel_weights *w;
+    const void          *x; /* (k, t) panel, f32 or bf16 pairs as the product wants */
+    ptrdiff_t            ldx;
+    const ptrdiff_t     *tap; /* (taps) offsets into x in lanes; NULL: one tap at 0 */
+    float               *y;   /* (n, t) f32 panel */
+    ptrdiff_t            ldy;
+    int                  t; /* lanes, a multiple of `lanes` */
+    panel_act            act;
+    float                slope; /* of PANEL_LEAKY */
+    bool                 add;   /* y += in place of y = */
+} panel_gemm;
+
+/* One head of one window: o = softmax(q' k + bias + mask) v, logits in units of log 2 (scale and
+ * log2(e) are folded into q's weights, the bias and the mask). */
+typedef struct panel_attend {
+    const float *q, *k, *v;  /* (d, t) panels: t queries, keys in lanes 0 .. nk - 1 */
+    float       *o;          /* (d, t) */
+    ptrdiff_t    ld;         /* of q, k, v, o */
+    int          d, t, nk;
+    const float *bias;       /* (nk, t), key by row; NULL for none */
+    const float *region;     /* (t) or NULL: pairs of other regions get `masked` added */
+    float        masked;
+    float       *s;          /* scratch, panel_attend_floats() */
+} panel_attend;
+
+static inline size_t panel_attend_floats(int d, int t, int nk)
+{
+    return (size_t)(nk + 1) * PANEL_STRIP + (size_t)(d + 2) * 2 * (size_t)t;
+}
+
+typedef struct panel_ops {
+    const char *name;
+    int         lanes;
+    bool        bf16;   /* products take bf16 pairs */
+    int         k_step; /* channels of a packed step: 1, 2 or 32; panels have zero rows up to it */
+    int         n_step;
+
+    /* Around the work of a thread, where the level needs it (AMX: tile configuration); or NULL. */
+    void (*enter)(void);
+    void (*leave)(void);
+    void (*gemm)(const panel_gemm *g);
+    /* dst[p][t] = (bf16 src[2p][t], bf16 src[2p + 1][t]), zero rows up to k_step (bf16 levels) */
+    void (*pair)(void *dst, const float *src, ptrdiff_t ld, int c, int t);
+    /* panel[c][i] = token[i][c] for i < t, c < channels; t any number, lanes beyond are zero up to
+     * the next multiple of `lanes` */
+    void (*gather)(float *panel, ptrdiff_t ld, const float *const *token, int t, int channels);
+    /* token[i][c] = panel[c][i] */
+    void (*scatter)(float *const *token, const float *panel, ptrdiff_t ld, int t, int channels);
+    /* dst = LayerNorm over the channels of each lane; dst may be src */
+    void (*norm)(float *dst, const float *src, ptrdiff_t ld, int c, int t, const float *gamma,
+                 const float *beta, float eps);
+    void (*attend)(const panel_attend *a);
+} panel_ops;
+
+static inline void panel_enter(const panel_ops *p)
+{
+    if (p->enter)
+        p->enter();
+}
+static inline void panel_leave(const panel_ops *p)
+{
+    if (p->leave)
+        p->leave();
+}
+
+extern const panel_ops panel_c;
+#if defined(__x86_64__)
+extern const panel_ops panel_avx2, panel_avx512, panel_bf16, panel_amx;
+#endif
+
+/* The best level for these CPU flags; NULL if bf16 is wanted and the CPU has none. */
+const panel_ops *panel_choose(unsigned cpu, bool bf16);
+
+/* Pack w[n][k][taps] (PyTorch's order: out, in, kernel) and bias for p, rows in the order given by
+ * `row` (NULL: as they are). ORIEL_E_NOMEM. */
+oriel_status panel_pack(panel_weights *out, const panel_ops *p, const float *w, const float *bias,
+                        int n, int k, int taps, const int *row);
+void         panel_unpack(panel_weights *w); /* frees */
+
+/* Coefficients shared by all levels, so that they agree to rounding.
+ * exp2(f), |f| <= 1/2: relative error 7.5e-8. */
+#define PANEL_EXP2                                                                                 \
+    {                                                                                              \
+        1.0000000717f, 0.6931469671f, 0.2402211971f, 0.05550713294f, 0.009675542060f,              \
+            0.001327646761f                                                                        \
+    }
+/* log2 of erfc(t / sqrt 2) / 2 for 0 <= t <= 5.5: GELU(x) = max(x, 0) - t 2^p(t), t = min(|x|, 5.5),
+ * absolute error 6.4e-8. Both fitted for the smallest largest error on Chebyshev points. */
+#define PANEL_GELU_TAIL                                                                            \
+    {                                                                                              \
+        -0.9999963287f, -1.151177111f, -0.4588343209f, -0.05333741840f, 0.008036985610f,           \
+            -7.569196954e-4f, 3.177536031e-5f                                                      \
+    }
+#define PANEL_GELU_END 5.5f
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bf16 pairs, on top of simd_avx512.h: two channels (or keys) in the 4 bytes of a lane. */
+#ifndef CORE_CPU_SIMD_BF16_H
+#define CORE_CPU_SIMD_BF16_H
+
+#define SIMD __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
+#include "core/cpu/simd_avx512.h"
+
+/* (lo, hi) of each lane, rounded to bf16 */
+SIMD_INLINE __m512i v_pair(vec lo, vec hi)
+{
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9,
+                                           24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1,
+                                           16, 0);
+    return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(hi, lo));
+}
+
+/* acc + a.lo b.lo + a.hi b.hi */
+SIMD_INLINE vec v_dot(vec acc, __m512i a, __m512i b)
+{
+    return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
+}
+
+SIMD static void pair(void *dst, const float *src, ptrdiff_t ld, int c, int t, int k_step)
+{
+    uint32_t *out = dst;
+    int       rows = (c + k_step - 1) / k_step * k_step / 2;
+    for (int p = 0; p < rows; p++)
+        for (int i = 0; i < t; i += LANES) {
+            const float *lo = src + 2 * p * ld + i;
+            vec          a = 2 * p < c ? v_load(lo) : v_set(0.f);
+            vec          b = 2 * p + 1 < c ? v_load(lo + ld) : v_set(0.f);
+            _mm512_storeu_si512(out + p * ld + i, v_pair(a, b));
+        }
+}
+
+#endif

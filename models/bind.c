@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Weights by name and shape. */
+#include "models/bind.h"
+
+#include <stdio.h>
+
+enum { NAME_MAX_BYTES = 256 };
+
+typedef struct chunk { /* before each scratch tensor */
+    _Alignas(64) struct chunk *next;
+} chunk;
+
+void bind_fail(binder *b, oriel_status s)
+{
+    if (!b->status)
+        b->status = s;
+}
+
+static float *scratch_new(binder *b, size_t count)
+{
+    size_t bytes;
+    if (!oriel_mul_ok(count, sizeof(float), &bytes) || !oriel_add_ok(bytes, sizeof(chunk), &bytes)) {
+        bind_fail(b, oriel_fail(ORIEL_E_NOMEM, "weights: %zu elements", count));
+        return NULL;
+    }
+    chunk *c = oriel_alloc_aligned(bytes);
+    if (!c) {
+        bind_fail(b, ORIEL_E_NOMEM);
+        return NULL;
+    }
+    c->next = b->scratch;
+    b->scratch = c;
+    return (float *)(c + 1);
+}
+
+void bind_release(binder *b)
+{
+    for (chunk *c = b->scratch, *next; c; c = next) {
+        next = c->next;
+        oriel_dealloc_aligned(c);
+    }
+    b->scratch = NULL;
+}
+
+static float *tensor(binder *b, int ndim, const int64_t *shape, const char *name)
+{
+    char have[128], want[128];
+    if (b->status)
+        return NULL;
+    const oriel_tensor *t = ckpt_find(b->c, name);
+    if (!t) {
+        bind_fail(b, oriel_fail(ORIEL_E_FORMAT, "tensor %s is missing", name));
+        return NULL;
+    }
+    oriel_tensor due = oriel_tensor_of(NULL, t->dtype, ndim, shape);
+    if (t->ndim != ndim || memcmp(t->shape, due.shape, (size_t)ndim * sizeof *shape)) {
+        bind_fail(b, oriel_fail(ORIEL_E_FORMAT, "tensor %s is %s where %s is due", name,
+                                oriel_tensor_str(t, have, sizeof have),
+                                oriel_tensor_str(&due, want, sizeof want)));
+        return NULL;
+    }
+    float *data = scratch_new(b, (size_t)oriel_tensor_count(t));
+    if (data)
+        ckpt_to_f32(t, data);
+    return data;
+}
+
+#define EXPAND(out, name)                                                                          \
+    char    out[NAME_MAX_BYTES];                                                                   \
+    va_list ap;                                                                                    \
+    va_start(ap, name);                                                                            \
+    vsnprintf(out, sizeof out, name, ap);                                                          \
+    va_end(ap)
+
+float *bind_tensor(binder *b, int ndim, const int64_t *shape, const char *name, ...)
+{
+    EXPAND(full, name);
+    return tensor(b, ndim, shape, full);
+}
+
+bool bind_has(const binder *b, const char *name, ...)
+{
+    EXPAND(full, name);
+    return ckpt_find(b->c, full) != NULL;
+}
+
+int64_t bind_size(const binder *b, int axis, const char *name, ...)
+{
+    EXPAND(full, name);
+    const oriel_tensor *t = ckpt_find(b->c, full);
+    return t && axis < t->ndim ? t->shape[axis] : 0;
+}
+
+static float *part(binder *b, int ndim, const int64_t *shape, const char *name, const char *suffix)
+{
+    char full[NAME_MAX_BYTES + 16];
+    snprintf(full, sizeof full, "%s.%s", name, suffix);
+    return tensor(b, ndim, shape, full);
+}
+
+void bind_conv(binder *b, op_conv *w, const bind_conv_how *how, const char *name, ...)
+{
+    EXPAND(full, name);
+    int64_t shape[4] = {how->n, how->k, how->kernel, how->kernel};
+    float  *weight = part(b, 4, shape, full, "weight"), *bias = part(b, 1, shape, full, "bias");
+    if (!weight || !bias)
+        return;
+    int   taps = how->kernel * how->kernel, r2 = how->shuffle > 1 ? how->shuffle * how->shuffle : 1;
+    float scale = how->scale != 0.f ? how->scale : 1.f;
+    for (int n = 0; n < how->n; n++) {
+        bias[n] = bias[n] * scale + (how->add ? how->add[n / r2] : 0.f);
+        for (int i = 0; i < how->k * taps; i++)
+            weight[(size_t)n * (size_t)(how->k * taps) + (size_t)i] *= scale;
+    }
+    oriel_status s = op_conv_pack(b->dev, w, how->n, how->k, taps, how->shuffle, weight, bias, how->bf16);
+    bind_fail(b, s);
+    b->bytes += w->bytes;
+}
+
+void bind_norm(binder *b, op_norm *w, int c, float eps, const char *name, ...)
+{
+    EXPAND(full, name);
+    int64_t shape[1] = {c};
+    float  *gamma = part(b, 1, shape, full, "weight"), *beta = part(b, 1, shape, full, "bias");
+    *w = (op_norm){.c = c, .eps = eps};
+    if (!gamma || !beta)
+        return;
+    if (!(w->gamma = oriel_alloc((size_t)c * 2 * sizeof(float)))) {
+        bind_fail(b, ORIEL_E_NOMEM);
+        return;
+    }
+    w->beta = w->gamma + c;
+    memcpy(w->gamma, gamma, (size_t)c * sizeof(float));
+    memcpy(w->beta, beta, (size_t)c * sizeof(float));
+    b->bytes += (size_t)c * 2 * sizeof(float);
+}
+
+void bind_norm_free(op_norm *w)
+{
+    oriel_dealloc(w->gamma);
+    *w = (op_norm){0};
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A model from outside: open, plan, run. */
+#include "models/model.h"
+
+struct oriel_model {
+    oriel_device     *dev;
+    oriel_checkpoint *ckpt; /* kept for its strings */
+    const model_kind *kind;
+    void             *net;
+    oriel_model_info  info;
+    oriel_arena       arena;
+    op_tap_fn        *tap;
+    void             *tap_user;
+};
+
+static oriel_status build(oriel_model *m, const char *path, const oriel_model_options *opt)
+{
+    oriel_status          s;
+    oriel_checkpoint_info about;
+    if ((s = oriel_checkpoint_open(&m->ckpt, path, &(oriel_checkpoint_options){.key = opt->key})))
+        return s;
+    oriel_checkpoint_describe(m->ckpt, &about);
+    if (!about.architecture)
+        return oriel_fail(ORIEL_E_UNSUPPORTED, "%s: unknown architecture; its keys look like %s",
+                          path, about.sample_keys);
+    if (!(m->kind = model_find(ckpt_architecture(m->ckpt))))
+        return oriel_fail(ORIEL_E_UNSUPPORTED,
+                          "%s: this is %s (%s), which this version cannot run yet", path,
+                          about.architecture, about.details);
+    m->info.architecture = about.architecture;
+    m->info.details = about.details;
+    m->info.parameters = about.parameters;
+    return m->kind->open(&m->net, m->dev, m->ckpt, opt, &m->info);
+}
+
+oriel_status oriel_model_open(oriel_model **out, oriel_device *dev, const char *path,
+                              const oriel_model_options *opt)
+{
+    static const oriel_model_options defaults;
+    if (!out)
+        return oriel_fail(ORIEL_E_ARG, "model: no place for the result");
+    *out = NULL;
+    if (!dev || !path)
+        return oriel_fail(ORIEL_E_ARG, "model: no %s", dev ? "path" : "device");
+    if (!opt)
+        opt = &defaults;
+    if (opt->precision != ORIEL_PRECISION_F32 && opt->precision != ORIEL_PRECISION_BF16)
+        return oriel_fail(ORIEL_E_ARG, "model: precision %d is not known", (int)opt->precision);
+    if (opt->pad != ORIEL_PAD_REFLECT && opt->pad != ORIEL_PAD_SYMMETRIC)
+        return oriel_fail(ORIEL_E_ARG, "model: pad %d is not known", (int)opt->pad);
+    oriel_model *m = oriel_alloc_zero(1, sizeof *m);
+    if (!m)
+        return ORIEL_E_NOMEM;
+    m->dev = dev;
+    oriel_status s = build(m, path, opt);
+    if (s) {
+        oriel_model_free(&m);
+        return s;
+    }
+    *out = m;
+    return ORIEL_OK;
+}
+
+void oriel_model_free(oriel_model **mp)
+{
+    if (!mp || !*mp)
+        return;
+    oriel_model *m = *mp;
+    if (m->net)
+        m->kind->free(m->dev, m->net);
+    oriel_checkpoint_free(&m->ckpt);
+    oriel_arena_free(&m->arena);
+    oriel_dealloc(m);
+    *mp = NULL;
+}
+
+void oriel_model_describe(const oriel_model *m, oriel_model_info *info)
+{
+    *info = m->info;
+}
+
+void model_tap(oriel_model *m, op_tap_fn *fn, void *user)
+{
+    m->tap = fn;
+    m->tap_user = user;
+}
+
+enum { SIDE_MAX = 1 << 20 };
+
+static oriel_status check_shape(const oriel_model *m, const int64_t shape[4])
+{
+    if (shape[0] < 1 || shape[0] > INT_MAX)
+        return oriel_fail(ORIEL_E_ARG, "model: a batch of %lld", (long long)shape[0]);
+    for (int i = 1; i < 3; i++)
+        if (shape[i] < 1 || shape[i] > SIDE_MAX)
+            return oriel_fail(ORIEL_E_ARG, "model: a side of %lld pixels is not 1 to %d",
+                              (long long)shape[i], SIDE_MAX);
+    if (shape[3] != m->info.channels)
+        return oriel_fail(ORIEL_E_ARG, "model: %lld channels where the network has %d",
+                          (long long)shape[3], m->info.channels);
+    return ORIEL_OK;
+}
+
+/* One picture without data: what it takes. */
+static oriel_status plan_one(oriel_model *m, const int64_t shape[4], run *r, oriel_tensor *in,
+                             oriel_tensor *out)
+{
+    int64_t s = m->info.scale;
+    int64_t to[3] = {shape[1] * s, shape[2] * s, shape[3]};
+    *in = oriel_tensor_of(NULL, ORIEL_F32, 3, shape + 1);
+    *out = oriel_tensor_of(NULL, ORIEL_F32, 3, to);
+    *r = (run){.dev = m->dev, .planning = true};
+    m->kind->forward(r, m->net, *in, *out);
+    return r->status;
+}
+
+oriel_status oriel_model_plan(oriel_model *m, const int64_t shape_in[4], oriel_plan *plan)
+{
+    oriel_status s;
+    oriel_tensor in, out;
+    run          r;
+    if (!m || !shape_in || !plan)
+        return oriel_fail(ORIEL_E_ARG, "plan: an argument is missing");
+    if ((s = check_shape(m, shape_in)) || (s = plan_one(m, shape_in, &r, &in, &out)))
+        return s;
+    *plan = (oriel_plan){.activation_bytes = r.arena.peak, .flops = r.flops * (double)shape_in[0]};
+    plan->shape_out[0] = shape_in[0];
+    memcpy(plan->shape_out + 1, out.shape, 3 * sizeof(int64_t));
+    return ORIEL_OK;
+}
+
+static oriel_status check_tensors(const oriel_model *m, const oriel_tensor *in,
+                                  const oriel_tensor *out)
+{
+    oriel_status s;
+    char         have[128], want[128];
+    if (!in->data || !out->data || in->dtype != ORIEL_F32 || out->dtype != ORIEL_F32 ||
+        in->ndim != 4 || out->ndim != 4 || !oriel_tensor_packed(in) || !oriel_tensor_packed(out))
+        return oriel_fail(ORIEL_E_ARG, "run: input and output must be packed f32 (B, Y, X, C)");
+    if ((s = check_shape(m, in->shape)))
+        return s;
+    int64_t shape[4] = {in->shape[0], in->shape[1] * m->info.scale, in->shape[2] * m->info.scale,
+                        in->shape[3]};
+    if (memcmp(shape, out->shape, sizeof shape)) {
+        oriel_tensor due = oriel_tensor_of(NULL, ORIEL_F32, 4, shape);
+        return oriel_fail(ORIEL_E_ARG, "run: output is %s where %s is due",
+                          oriel_tensor_str(out, have, sizeof have),
+                          oriel_tensor_str(&due, want, sizeof want));
+    }
+    return ORIEL_OK;
+}
+
+oriel_status oriel_model_run(oriel_model *m, oriel_tensor in, oriel_tensor out,
+                             const oriel_run_options *opt)
+{
+    static const oriel_run_options defaults;
+    oriel_status                   s;
+    oriel_tensor                   in1, out1;
+    run                            r;
+    if (!m)
+        return oriel_fail(ORIEL_E_ARG, "run: no model");
+    if (!opt)
+        opt = &defaults;
+    if ((s = check_tensors(m, &in, &out)) || (s = plan_one(m, in.shape, &r, &in1, &out1)) ||
+        (s = oriel_arena_reserve(&m->arena, r.arena.peak)))
+        return s;
+    r = (run){.dev = m->dev,
+              .arena = m->arena,
+              .flops_total = r.flops * (double)in.shape[0],
+              .progress = opt->progress,
+              .user = opt->user,
+              .tap = m->tap,
+              .tap_user = m->tap_user};
+    for (int64_t b = 0; b < in.shape[0] && !run_dead(&r); b++) {
+        in1.data = (float *)in.data + b * in.stride[0];
+        out1.data = (float *)out.data + b * out.stride[0];
+        m->kind->forward(&r, m->net, in1, out1);
+        oriel_arena_rewind(&r.arena, 0);
+    }
+    if (!run_dead(&r) && r.progress && !r.progress(r.user, 1.0))
+        return oriel_fail(ORIEL_E_DEVICE, "cancelled");
+    return r.status;
+}
