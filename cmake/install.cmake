@@ -31,8 +31,9 @@ function(oriel_links_to target find module)
 endfunction()
 oriel_links_to(PNG::PNG "find_dependency(PNG)" libpng)
 oriel_links_to(ZLIB::ZLIB "find_dependency(ZLIB)" zlib)
-oriel_links_to(PkgConfig::CJSON
-  "find_dependency(PkgConfig)\npkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson)" libcjson)
+if(ORIEL_JSON)
+  oriel_links_to("${ORIEL_CJSON_LIBRARY}" "" libcjson) # linked by its path: nothing to find
+endif()
 
 get_target_property(oriel_type oriel TYPE)
 if(oriel_type STREQUAL "SHARED_LIBRARY")
