@@ -36,19 +36,22 @@ typedef struct oriel_image {
     void    *data;     /* (Y, X, C) packed */
     uint8_t *icc;      /* an ICC profile as stored in the file, or NULL */
     size_t   icc_size;
-    uint8_t *exif; /* a TIFF block, without "Exif\0\0", or NULL; its orientation is reset to 1 */
+    uint8_t *exif; /* a TIFF block, without "Exif\0\0", or NULL; its orientation is 1 unless the
+                      picture was read with keep_orientation */
     size_t   exif_size;
     double   gamma;       /* the PNG's gAMA (0.45455, say), 0 if there was none */
-    int      source_bits; /* bits a sample in the file: 1, 2, 4, 8, 16 */
+    int      source_bits; /* bits a sample in the file, 1 to 16; of a palette's colours 8 */
 } oriel_image;
 
 typedef struct oriel_image_read_options {
     bool     keep_orientation; /* do not turn the picture as its EXIF says */
-    uint64_t max_pixels;       /* refuse larger pictures; 0 means 2^30 */
+    uint64_t max_pixels;       /* larger ones are ORIEL_E_UNSUPPORTED; 0 means 2^30 */
 } oriel_image_read_options;
 
 /* Read a picture: PNG, JPEG, BMP, TGA, PNM (P1-P6, PAM P7), told apart by content. path "-" is stdin.
- * On success *img owns memory; on failure it is all zero.
+ * What *img held is forgotten, not freed; on success it owns memory, on failure it is all zero.
+ * A file that is cut short is ORIEL_E_FORMAT. CMYK, arithmetic and lossless JPEG and run-length coded
+ * BMP are ORIEL_E_UNSUPPORTED. Metadata that are damaged are left out with a warning to the log.
  * ORIEL_E_IO, ORIEL_E_FORMAT, ORIEL_E_UNSUPPORTED, ORIEL_E_NOMEM. */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_read(oriel_image *img, const char *path,
                                                          const oriel_image_read_options *opt);
@@ -65,13 +68,16 @@ typedef enum oriel_image_format {
 typedef struct oriel_image_write_options {
     oriel_image_format format;
     int                compression;  /* PNG: zlib level 1 to 9; 0 means 6 */
-    bool               overwrite;    /* else an existing path is ORIEL_E_IO */
-    bool               drop_metadata; /* leave out ICC, EXIF and gAMA */
+    bool               overwrite;     /* else an existing path is ORIEL_E_IO */
+    bool               drop_metadata; /* leave out ICC, EXIF and gAMA (PNM holds none) */
 } oriel_image_write_options;
 
 /* Write a picture: PNG or PNM. The file appears under its name only when it is complete: bytes go
- * to a temporary name beside it, which is removed on failure. path "-" is stdout.
- * ORIEL_E_ARG (unknown extension), ORIEL_E_IO, ORIEL_E_NOMEM. */
+ * to a temporary name beside it, which is removed on failure; of several that write one new name at
+ * once without overwrite, one succeeds. A pipe or device is written to, a symbolic link followed.
+ * path "-" is stdout. An ICC profile that does not suit the picture (RGB on grey, say) is left out
+ * with a warning to the log.
+ * ORIEL_E_ARG (unknown extension), ORIEL_E_IO, ORIEL_E_NOMEM, ORIEL_E_UNSUPPORTED (no libpng). */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_write(const oriel_image *img, const char *path,
                                                           const oriel_image_write_options *opt);
 /* The same into memory; free *bytes with oriel_bytes_free(). */
@@ -80,7 +86,7 @@ ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_encode(const oriel_image *im
                                                            const oriel_image_write_options *opt);
 ORIEL_API void oriel_bytes_free(uint8_t **bytes);
 
-/* A zeroed picture, without metadata. ORIEL_E_ARG, ORIEL_E_NOMEM. */
+/* A zeroed picture, without metadata; what *img held is forgotten. ORIEL_E_ARG, ORIEL_E_NOMEM. */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_new(oriel_image *img, int width, int height,
                                                         int channels, int depth);
 ORIEL_API void oriel_image_free(oriel_image *img); /* NULL-safe; leaves *img all zero */
@@ -93,7 +99,7 @@ ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_copy_metadata(oriel_image   
  * ORIEL_E_ARG if the shapes differ. */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_to_tensor(const oriel_image *img, int c0,
                                                               oriel_tensor dst);
-/* And back: clamped to 0..1, rounded half to even; NaN becomes 0. */
+/* And back: clamped to 0..1, times 2^depth - 1 in f32, rounded half to even; NaN becomes 0. */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_from_tensor(oriel_image *img, int c0,
                                                                 oriel_tensor src);
 
