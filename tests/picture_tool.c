@@ -5,11 +5,13 @@
  *     picture_tool make OUT WIDTH HEIGHT CHANNELS DEPTH [constant-alpha|hard-alpha] [metadata]
  *     picture_tool show FILE     "WIDTH x HEIGHT x CHANNELS, DEPTH bits, icc N HASH, exif N HASH"
  *     picture_tool alpha FILE    the smallest and the largest alpha
- *     picture_tool opaque FILE   the smallest and the largest red where alpha is not 0
+ *     picture_tool run COMMAND   with SIGINT as it is at a terminal: shells ignore it behind '&'
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <oriel/vision.h>
 
@@ -73,7 +75,8 @@ static int add_metadata(oriel_image *img)
     put32(img->icc + 136, 144);
     put32(img->icc + 140, 64);
     memcpy(img->icc + 144, "text", 4);
-    for (int i = 152; i < 207; i++) /* libpng reads no profile that deflates to less than 80 bytes */
+    for (int i = 152; i < 207;
+         i++) /* libpng reads no profile that deflates to less than 80 bytes */
         img->icc[i] = (uint8_t)('0' + (i * i * 7 >> 2) % 75);
     return 0;
 }
@@ -86,7 +89,7 @@ static void draw(oriel_image *img, bool constant, bool hard)
     for (int y = 0; y < h; y++) {
         for (int x = 0; x < w; x++) {
             bool square = x > w / 4 && x < w / 2 && y > h / 4 && y < h / 2;
-            bool hidden = hard && x >= w / 2;
+            bool hidden = hard && alpha >= 0 && x >= w / 2;
             for (int k = 0; k < c; k++) {
                 double v = square ? 0.9 : 0.2 + 0.5 * x / w + 0.1 * k * y / h;
                 if (k == alpha)
@@ -133,15 +136,12 @@ static void show(const oriel_image *img)
            hash(img->exif, img->exif_size));
 }
 
-/* The range of channel k where alpha is not 0 (of alpha itself: everywhere). */
-static void range(const oriel_image *img, int k)
+static void show_alpha(const oriel_image *img)
 {
     size_t n = (size_t)img->width * (size_t)img->height, c = (size_t)img->channels;
     unsigned least = 65535, most = 0;
     for (size_t i = 0; i < n; i++) {
-        unsigned v = sample(img, i * c + (size_t)k);
-        if (k != img->channels - 1 && c % 2 == 0 && !sample(img, i * c + c - 1))
-            continue;
+        unsigned v = sample(img, i * c + c - 1);
         least = v < least ? v : least;
         most = v > most ? v : most;
     }
@@ -153,8 +153,14 @@ int main(int argc, char **argv)
     oriel_image img = {0};
     if (argc > 2 && !strcmp(argv[1], "make"))
         return make(argc, argv);
+    if (argc > 2 && !strcmp(argv[1], "run")) {
+        signal(SIGINT, SIG_DFL);
+        execvp(argv[2], argv + 2);
+        perror(argv[2]);
+        return 1;
+    }
     if (argc != 3) {
-        fprintf(stderr, "usage: picture_tool make|show|alpha|opaque FILE ...\n");
+        fprintf(stderr, "usage: picture_tool make|show|alpha|run FILE ...\n");
         return 2;
     }
     if (oriel_image_read(&img, argv[2], NULL))
@@ -162,7 +168,7 @@ int main(int argc, char **argv)
     if (!strcmp(argv[1], "show"))
         show(&img);
     else
-        range(&img, strcmp(argv[1], "alpha") ? 0 : img.channels - 1);
+        show_alpha(&img);
     oriel_image_free(&img);
     return 0;
 }

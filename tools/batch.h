@@ -30,18 +30,13 @@ void batch_table(arg_option table[BATCH_MAX_OPTIONS], const arg_option *own, bat
 /* Check what args_parse() cannot. Returns ARGS_GO_ON or an exit code. */
 int batch_check(const char *command, batch_options *b);
 
-/* A network for the batch, of the given file; an upscaler enlarges, other networks do not. On
- * failure returns EXIT_MODEL and has told why, else ARGS_GO_ON. */
-int batch_open(oriel_device **device, network *n, const char *path, bool upscaler,
-               const batch_options *b);
-
 /* Read, compute and write all files, three threads; or say what that would take (--dry-run).
  * Returns the exit code. */
 int batch_run(inputs *in, const network *n, const batch_options *b);
 
-/* The rest of a command after its options: operands to files, the model of `path`, the run. */
-int batch_main(const char *command, char *const *operands, int count, const char *path,
-               const batch_options *b);
+/* The rest of a command after its options: operands to files, the model, the run. Without a model
+ * named, that for the scale. */
+int batch_main(const char *command, char *const *operands, int count, const batch_options *b);
 
 /* Write what became of each file as JSON. */
 bool report_write(const inputs *in, const network *n, const batch_options *b, trouble *why);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "batch.h"
+#include "find_model.h"
 
 batch_options batch_defaults(void)
 {
@@ -78,8 +79,10 @@ int batch_check(const char *command, batch_options *b)
     return ARGS_GO_ON;
 }
 
-int batch_open(oriel_device **device, network *n, const char *path, bool upscaler,
-               const batch_options *b)
+/* A network for the batch, of the given file; an upscaler enlarges, other networks do not. On
+ * failure returns EXIT_MODEL and has told why, else ARGS_GO_ON. */
+static int batch_open(oriel_device **device, network *n, const char *path, bool upscaler,
+                      const batch_options *b)
 {
     oriel_device_options device_options = {ORIEL_CPU, b->threads};
     oriel_model_options model_options = {(oriel_precision)b->precision, (oriel_pad)b->pad, b->key};
@@ -102,8 +105,7 @@ int batch_open(oriel_device **device, network *n, const char *path, bool upscale
     return EXIT_MODEL;
 }
 
-int batch_main(const char *command, char *const *operands, int count, const char *path,
-               const batch_options *b)
+int batch_main(const char *command, char *const *operands, int count, const batch_options *b)
 {
     inputs_options opt = {.out = b->out,
                           .format = (oriel_image_format)b->format,
@@ -116,9 +118,15 @@ int batch_main(const char *command, char *const *operands, int count, const char
     network n = {0};
     oriel_device *device = NULL;
     trouble why = {""};
-    int code;
+    char *path = NULL;
+    int code = EXIT_MODEL;
     if (!inputs_collect(&in, operands, count, &opt, &why)) {
         code = args_misused(command, "%s", why.text);
+        goto done;
+    }
+    path = b->model ? find_model(b->model, &why) : find_upscaler(b->scale, &why);
+    if (!path) {
+        fprintf(stderr, "oriel: %s\n", why.text);
         goto done;
     }
     code = batch_open(&device, &n, path, !strcmp(command, "upscale"), b);
@@ -128,5 +136,6 @@ done:
     oriel_model_free(&n.model);
     oriel_device_free(&device);
     inputs_free(&in);
+    free(path);
     return code;
 }

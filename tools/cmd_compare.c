@@ -21,16 +21,14 @@ typedef struct compare {
     oriel_compare_result sum;
 } compare;
 
-static const char more[] = "A and B are two pictures, or two folders whose pictures are compared "
-                           "in pairs, with the mean at\n"
-                           "the end. Samples are taken as 0..255 whatever the depth, alpha is "
-                           "ignored; equal pictures have a\n"
-                           "PSNR of inf (null in JSON). The figures of papers are --y --crop S for "
-                           "a scale of S, with the\n"
-                           "original as A and --mod-crop.\n"
-                           "\n"
-                           "exit codes: 0 all compared, 1 a picture was missing, unreadable or of "
-                           "another size, 2 misused\n";
+static const char more[] =
+    "A and B are two pictures, or two folders whose pictures are compared in pairs, with the\n"
+    "mean at the end. Samples are taken as 0..255 whatever the depth, alpha is ignored;\n"
+    "equal pictures have a PSNR of inf (null in JSON). The figures of papers are --y --crop S\n"
+    "for a scale of S, with the original as A and --mod-crop.\n"
+    "\n"
+    "exit codes: 0 all compared, 1 a picture was missing, unreadable or of another size,\n"
+    "2 misused\n";
 
 static void print_result(const compare *c, const char *a, const char *b,
                          const oriel_compare_result *r)

@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* oriel restore: pictures through a network that keeps their size. */
-#include <stdlib.h>
-
 #include "batch.h"
-#include "find_model.h"
 
-static const char more[] = "IN is a picture, a folder of pictures, or - for stdin. Several inputs, "
-                           "or a folder, are written\n"
-                           "into the folder OUT, as PNG; where a.png and a.jpg meet, the second "
-                           "becomes a.jpg.png. Outputs\n"
-                           "appear under their names when they are complete, and none that exists "
-                           "is replaced without -f.\n"
-                           "\n"
-                           "exit codes: 0 all done, 1 some files failed (named at the end), 2 "
-                           "misused, 3 trouble with the\n"
-                           "model, 130 stopped by Ctrl-C (what was written is complete)\n";
+static const char more[] =
+    "IN is a picture, a folder of pictures, or - for stdin. Several inputs, or a folder, are\n"
+    "written into the folder OUT, as PNG; where a.png and a.jpg meet, the second becomes\n"
+    "a.jpg.png. Outputs appear under their names when they are complete, and none that\n"
+    "exists is replaced without -f.\n"
+    "\n"
+    "exit codes: 0 all done, 1 some files failed (named at the end), 2 misused, 3 trouble\n"
+    "with the model, 130 stopped by Ctrl-C (what was written is complete)\n";
 
 int cmd_restore(int argc, char **argv)
 {
     batch_options b = batch_defaults();
-    trouble why = {""};
     const arg_option own[] = {
         ARG_TEXT("model", 'm', &b.model, "FILE",
                  "the network: a checkpoint for denoising or JPEG artefacts"),
@@ -40,12 +34,5 @@ int cmd_restore(int argc, char **argv)
         return code;
     if (!b.model)
         return args_misused("restore", "which network? --model FILE");
-    char *path = find_model(b.model, &why);
-    if (!path) {
-        fprintf(stderr, "oriel: %s\n", why.text);
-        return EXIT_MODEL;
-    }
-    code = batch_main("restore", argv + 1, argc - 1, path, &b);
-    free(path);
-    return code;
+    return batch_main("restore", argv + 1, argc - 1, &b);
 }

@@ -1,32 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* oriel upscale: enlarge pictures. */
-#include <stdlib.h>
-
 #include "batch.h"
-#include "find_model.h"
 
-static const char more[] = "IN is a picture, a folder of pictures, or - for stdin. Several inputs, "
-                           "or a folder, are written\n"
-                           "into the folder OUT, as PNG; where a.png and a.jpg meet, the second "
-                           "becomes a.jpg.png. Outputs\n"
-                           "appear under their names when they are complete, and none that exists "
-                           "is replaced without -f.\n"
-                           "\n"
-                           "Without --model, the scale chooses between the models swinir-light-x2 "
-                           "and -x4 (in $ORIEL_MODELS,\n"
-                           "or where oriel is installed); without --scale it is the model's, or 4. "
-                           "Any scale S from 1 on is\n"
-                           "reached by running the model until S is reached or passed, then "
-                           "bicubic reduction to exactly S.\n"
-                           "\n"
-                           "exit codes: 0 all done, 1 some files failed (named at the end), 2 "
-                           "misused, 3 trouble with the\n"
-                           "model, 130 stopped by Ctrl-C (what was written is complete)\n";
+static const char more[] =
+    "IN is a picture, a folder of pictures, or - for stdin. Several inputs, or a folder, are\n"
+    "written into the folder OUT, as PNG; where a.png and a.jpg meet, the second becomes\n"
+    "a.jpg.png. Outputs appear under their names when they are complete, and none that\n"
+    "exists is replaced without -f.\n"
+    "\n"
+    "Without --model, the scale chooses between the models swinir-light-x2 and -x4 (in\n"
+    "$ORIEL_MODELS, or where oriel is installed); without --scale it is the model's, or 4.\n"
+    "Any scale S from 1 on is reached by running the model until S is reached or passed,\n"
+    "then bicubic reduction to exactly S.\n"
+    "\n"
+    "exit codes: 0 all done, 1 some files failed (named at the end), 2 misused, 3 trouble\n"
+    "with the model, 130 stopped by Ctrl-C (what was written is complete)\n";
 
 int cmd_upscale(int argc, char **argv)
 {
     batch_options b = batch_defaults();
-    trouble why = {""};
     const arg_option own[] = {
         ARG_TEXT("model", 'm', &b.model, "FILE",
                  "the network: a checkpoint, or the name of a model"),
@@ -43,12 +35,5 @@ int cmd_upscale(int argc, char **argv)
         return code;
     if (!b.model && b.scale == 0)
         b.scale = 4;
-    char *path = b.model ? find_model(b.model, &why) : find_upscaler(b.scale, &why);
-    if (!path) {
-        fprintf(stderr, "oriel: %s\n", why.text);
-        return EXIT_MODEL;
-    }
-    code = batch_main("upscale", argv + 1, argc - 1, path, &b);
-    free(path);
-    return code;
+    return batch_main("upscale", argv + 1, argc - 1, &b);
 }

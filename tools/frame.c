@@ -171,21 +171,57 @@ bool frame_is_tiled(const network *n, int64_t width, int64_t height)
     return n->tile && (width > n->tile || height > n->tile);
 }
 
-/* By default tiles share four windows, or half a tile if that is less. */
+/* Tiles of whole windows over the picture padded to whole windows, as the network itself would pad
+ * it: so all windows fall where they fall untiled, and the picture's borders are met alike. By
+ * default tiles share four windows, or half a tile if that is less. */
 bool frame_tiles(const network *n, int width, int height, oriel_tiles *tiles, trouble *why)
 {
     int window = n->info.window > 0 ? n->info.window : 1;
-    int overlap = n->overlap;
-    if (n->tile < 2 * window)
+    int tile = n->tile / window * window, overlap = n->overlap;
+    if (tile < 2 * window)
         return trouble_set(why, "--tile %d is less than two windows of the model, %d", n->tile,
                            2 * window);
     if (overlap < 0)
-        overlap = 4 * window < n->tile / 2 ? 4 * window : n->tile / 2;
-    if (overlap > n->tile - window)
+        overlap = 4 * window < tile / 2 ? 4 * window : tile / 2;
+    if (overlap > tile - window)
         return trouble_set(why, "--overlap %d leaves less than a window of --tile %d: at most %d",
-                           overlap, n->tile, n->tile - window);
-    return !oriel_tiles_plan(tiles, width, height, n->tile, overlap, window) ||
+                           overlap, n->tile, tile - window);
+    return !oriel_tiles_plan(tiles, (width + window - 1) / window * window,
+                             (height + window - 1) / window * window, tile, overlap, window) ||
            trouble_set(why, "%s", oriel_error());
+}
+
+/* The index inside 0 .. n - 1 that mirrors i beyond the end. */
+static int reflected(int i, int n)
+{
+    int period = n > 1 ? 2 * (n - 1) : 1;
+    i %= period;
+    return i < n ? i : period - i;
+}
+
+static bool frame_pad(const frame *f, int width, int height, frame *to, trouble *why)
+{
+    size_t c = (size_t)f->channels;
+    if (!frame_new(to, width, height, f->channels, why))
+        return false;
+    for (int y = 0; y < height; y++) {
+        const float *from = f->data + (size_t)reflected(y, f->height) * (size_t)f->width * c;
+        float *row = to->data + (size_t)y * (size_t)width * c;
+        for (int x = 0; x < width; x++)
+            memcpy(row + (size_t)x * c, from + (size_t)reflected(x, f->width) * c, c * sizeof *row);
+    }
+    return true;
+}
+
+/* Keep the top left; the memory stays as large as it was. */
+static void frame_crop(frame *f, int width, int height)
+{
+    size_t c = (size_t)f->channels, row = (size_t)width * c;
+    for (int y = 1; y < height; y++)
+        memmove(f->data + (size_t)y * row, f->data + (size_t)y * (size_t)f->width * c,
+                row * sizeof *f->data);
+    f->width = width;
+    f->height = height;
 }
 
 typedef struct step {
@@ -220,45 +256,54 @@ static void copy_tile(const frame *in, oriel_tile at, frame *tile)
                (size_t)at.width * c * sizeof(float));
 }
 
-static bool run_tiles(const network *n, const frame *in, frame *out, frame_progress *progress,
-                      trouble *why)
+static bool run_tiles(const network *n, const oriel_tiles *t, const frame *in, frame *out,
+                      frame_progress *progress, trouble *why)
 {
-    int scale = n->info.scale;
-    oriel_tiles t;
-    frame from = {0}, to = {0};
-    if (!frame_tiles(n, in->width, in->height, &t, why))
-        return false;
-    int count = t.count_x * t.count_y;
+    int scale = n->info.scale, count = t->count_x * t->count_y;
     double work = (double)in->width * in->height / count;
-    bool ok = frame_new(&from, t.tile_x, t.tile_y, in->channels, why) &&
-              frame_new(&to, t.tile_x * scale, t.tile_y * scale, in->channels, why);
+    frame padded = {0}, from = {0}, to = {0};
+    bool ok = frame_pad(in, t->width, t->height, &padded, why) &&
+              frame_new(&from, t->tile_x, t->tile_y, in->channels, why) &&
+              frame_new(&to, t->tile_x * scale, t->tile_y * scale, in->channels, why);
     for (int i = 0; ok && i < count; i++) {
-        copy_tile(in, oriel_tiles_get(&t, i), &from);
+        copy_tile(&padded, oriel_tiles_get(t, i), &from);
         ok = run(n, &from, &to, work, progress, why);
-        if (ok && oriel_tiles_blend(&t, i, scale, view(out), view(&to)))
+        if (ok && oriel_tiles_blend(t, i, scale, view(out), view(&to)))
             ok = trouble_set(why, "%s", oriel_error());
     }
+    if (ok)
+        frame_crop(out, in->width * scale, in->height * scale);
+    frame_free(&padded);
     frame_free(&from);
     frame_free(&to);
     return ok;
 }
 
+/* Clamp to 0..1. What is no number fails: a black picture is no result. */
+static bool frame_clamp(frame *f, trouble *why)
+{
+    size_t samples = (size_t)f->width * (size_t)f->height * (size_t)f->channels;
+    for (size_t i = 0; i < samples; i++) {
+        if (!isfinite(f->data[i]))
+            return trouble_set(why, "the network's result is not a number: nothing is written");
+        f->data[i] = f->data[i] > 1 ? 1 : f->data[i] > 0 ? f->data[i] : 0;
+    }
+    return true;
+}
+
 bool frame_pass(frame *f, const network *n, frame_progress *progress, trouble *why)
 {
     frame out;
+    oriel_tiles t = {.width = f->width, .height = f->height};
     int scale = n->info.scale;
-    if (!frame_new(&out, f->width * scale, f->height * scale, f->channels, why))
+    bool tiled = frame_is_tiled(n, f->width, f->height);
+    if (tiled && !frame_tiles(n, f->width, f->height, &t, why))
         return false;
-    bool ok = frame_is_tiled(n, f->width, f->height)
-                  ? run_tiles(n, f, &out, progress, why)
-                  : run(n, f, &out, (double)f->width * f->height, progress, why);
-    size_t samples = (size_t)out.width * (size_t)out.height * (size_t)out.channels;
-    for (size_t i = 0; ok && i < samples; i++) {
-        if (!isfinite(out.data[i]))
-            ok = trouble_set(why, "the network's result is not a number: nothing is written");
-        out.data[i] = out.data[i] > 1 ? 1 : out.data[i] > 0 ? out.data[i] : 0;
-    }
-    if (!ok) {
+    if (!frame_new(&out, t.width * scale, t.height * scale, f->channels, why))
+        return false;
+    bool ok = tiled ? run_tiles(n, &t, f, &out, progress, why)
+                    : run(n, f, &out, (double)f->width * f->height, progress, why);
+    if (!ok || !frame_clamp(&out, why)) {
         frame_free(&out);
         return false;
     }

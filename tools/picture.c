@@ -39,7 +39,9 @@ static bool plan_pass(const network *n, int64_t width, int64_t height, picture_p
         w = t.tile_x;
         h = t.tile_y;
         tiles = (int64_t)t.count_x * t.count_y;
-        frames += (uint64_t)(w * h * c * (1 + scale * scale)) * sizeof(float);
+        int64_t padded = (int64_t)t.width * t.height;
+        frames = (uint64_t)((width * height + (padded + w * h) * (1 + scale * scale)) * c) *
+                 sizeof(float);
     }
     if (oriel_model_plan(n->model, (int64_t[4]){1, h, w, c}, &run))
         return library_failed(why);

@@ -19,8 +19,10 @@ void progress_begin(progress *p, progress_kind kind, int total)
         kind = isatty(STDERR_FILENO) ? PROGRESS_BAR : PROGRESS_NONE;
     *p = (progress){.kind = kind, .total = total, .begun = seconds_now()};
     pthread_mutex_init(&p->lock, NULL);
-    if (kind == PROGRESS_JSON)
-        fprintf(stderr, "{\"event\":\"start\",\"total\":%d}\n", total);
+    if (kind != PROGRESS_JSON)
+        return;
+    setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* one write a line */
+    fprintf(stderr, "{\"event\":\"start\",\"total\":%d}\n", total);
 }
 
 void progress_destroy(progress *p)
@@ -66,22 +68,14 @@ static void draw_bar(progress *p)
 
 static void print_file(const progress *p)
 {
-    char *line = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&line, &size); /* one write a line, whoever else writes to stderr */
-    if (!f)
-        return;
-    fputs("{\"event\":\"file\",\"input\":", f);
-    json_string(f, p->input);
-    fputs(",\"output\":", f);
-    json_string(f, p->output);
-    fprintf(f, ",\"done\":%d,\"total\":%d,\"percent\":%.1f,\"eta_s\":", p->ended, p->total,
+    fputs("{\"event\":\"file\",\"input\":", stderr);
+    json_string(stderr, p->input);
+    fputs(",\"output\":", stderr);
+    json_string(stderr, p->output);
+    fprintf(stderr, ",\"done\":%d,\"total\":%d,\"percent\":%.1f,\"eta_s\":", p->ended, p->total,
             100 * p->part);
-    json_number(f, seconds_left(p), 1);
-    fputs("}\n", f);
-    fclose(f);
-    fputs(line, stderr);
-    free(line);
+    json_number(stderr, seconds_left(p), 1);
+    fputs("}\n", stderr);
 }
 
 static void show(progress *p, bool now)
