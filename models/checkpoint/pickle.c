@@ -125,7 +125,7 @@ static pk_node **pop_mark(reader *r, size_t *n)
     size_t from = r->mark[--r->marks];
     *n = r->n - from;
     r->n = from;
-    return r->stack + from;
+    return *n ? r->stack + from : NULL;
 }
 
 /* ---- memo -------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ static pk_node **take_items(reader *r, int n, size_t *count)
         return NULL;
     }
     r->n -= *count;
-    return r->stack + r->n;
+    return *count ? r->stack + r->n : NULL;
 }
 
 static void push_items(reader *r, pk_kind kind, int n)

@@ -238,7 +238,7 @@ static oriel_status fill(oriel_checkpoint *c, const torch_source *src, const can
         const pk_node *key = k->dict->u.item[i], *value = k->dict->u.item[i + 1];
         ckpt_text name = pk_text(key);
         if (key->kind == PK_STR && value->kind == PK_OBJECT && !torch_is_tensor(value))
-            oriel_logf(ORIEL_LOG_INFO, "%s is a %s, which is no tensor", SHOWN(name),
+            oriel_logf(ORIEL_LOG_WARN, "%s is left out: made by %s, which is not read", SHOWN(name),
                        pk_class(value).s);
         if (!is_named_tensor(key, value) || name.n < k->prefix.n ||
             memcmp(name.s, k->prefix.s, k->prefix.n) != 0)
