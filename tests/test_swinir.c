@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * SwinIR against PyTorch in float64 (golden/make_swinir_golden.py): every published kind, at every
+ * level of this CPU; the same bits for any number of threads; bf16 within what its rounding explains.
+ */
+#include <math.h>
+#include <oriel/oriel.h>
+
+#include "hash.h"
+#include "models/model.h"
+#include "swinir_net.h"
+#include "test.h"
+
+enum { MAX_MAPS = 16, MAX_CASES = 12, MAX_NETS = 24 };
+
+typedef struct golden_map {
+    char   name[16];
+    int    index, shape[3], samples;
+    double max, rms;
+    size_t at; /* in data: shape[0] row sums, then samples */
+} golden_map;
+
+typedef struct golden_case {
+    int        height, width, pad, maps;
+    unsigned   seed;
+    golden_map map[MAX_MAPS];
+} golden_case;
+
+typedef struct golden_net {
+    swinir_net  net;
+    int         cases;
+    golden_case c[MAX_CASES];
+} golden_net;
+
+static golden_net nets[MAX_NETS];
+static int        net_count;
+static float     *data;
+static size_t     data_count;
+static char       path[] = "/tmp/oriel-swinir-XXXXXX";
+
+/* ---- golden files ------------------------------------------------------------------------- */
+
+static bool read_map(FILE *f, golden_map *m)
+{
+    bool good = fscanf(f, " map %15s %d %d %d %d %d %lf %lf", m->name, &m->index, &m->shape[0],
+                       &m->shape[1], &m->shape[2], &m->samples, &m->max, &m->rms) == 8;
+    m->at = data_count;
+    data_count += good ? (size_t)(m->shape[0] + m->samples) : 0;
+    return good;
+}
+
+static bool read_text(FILE *f)
+{
+    char word[8];
+    while (fscanf(f, "%7s", word) == 1) {
+        golden_net *n = &nets[net_count - 1];
+        if (!strcmp(word, "net")) {
+            swinir_net *s = &nets[net_count++].net;
+            if (fscanf(f, "%31s %31s %d %d %d %d %d %d %d %d %d", s->name, s->up, &s->scale,
+                       &s->channels, &s->embed, &s->heads, &s->window, &s->hidden, &s->three,
+                       &s->depth[0], &s->depth[1]) != 11)
+                return false;
+            continue;
+        }
+        golden_case *c = &n->c[n->cases++];
+        if (strcmp(word, "case") ||
+            fscanf(f, "%d %d %d %u %d", &c->height, &c->width, &c->pad, &c->seed, &c->maps) != 5)
+            return false;
+        for (int i = 0; i < c->maps; i++)
+            if (!read_map(f, &c->map[i]))
+                return false;
+    }
+    return net_count > 0;
+}
+
+static bool read_golden(void)
+{
+    FILE *f = fopen("tests/golden/swinir.txt", "r");
+    bool  good = f && read_text(f);
+    if (f)
+        fclose(f);
+    f = fopen("tests/golden/swinir.bin", "rb");
+    data = malloc((data_count + 1) * sizeof *data);
+    good = good && f && fread(data, sizeof *data, data_count + 1, f) == data_count; /* and no more */
+    if (f)
+        fclose(f);
+    return good;
+}
+
+/* ---- comparing a map ---------------------------------------------------------------------- */
+
+/* Worst of the samples, and worst row sum over sqrt(its terms): errors of one value. */
+typedef struct errors {
+    double sample, row, square; /* square: mean square of samples */
+} errors;
+
+static errors compare(const golden_map *g, unsigned seed, const float *v)
+{
+    size_t row = (size_t)g->shape[1] * (size_t)g->shape[2], all = row * (size_t)g->shape[0];
+    errors e = {0};
+    for (int y = 0; y < g->shape[0]; y++) {
+        double sum = 0;
+        for (size_t i = (size_t)y * row; i < (size_t)(y + 1) * row; i++)
+            sum += test_hash(seed + 5, i) >> 63 ? -(double)v[i] : (double)v[i];
+        double off = fabs(sum - (double)data[g->at + (size_t)y]) / sqrt((double)row);
+        e.row = off <= e.row ? e.row : off; /* NaN counts as worse */
+    }
+    for (int i = 0; i < g->samples; i++) {
+        size_t at = test_hash(seed + 6, (uint64_t)i) % all;
+        double off = fabs((double)v[at] - (double)data[g->at + (size_t)(g->shape[0] + i)]);
+        e.sample = off <= e.sample ? e.sample : off;
+        e.square += off * off / g->samples;
+    }
+    return e;
+}
+
+typedef struct watch { /* follows a run, map by map */
+    const char        *net, *level;
+    const golden_case *c;
+    bool               half; /* bf16 */
+    int                seen;
+    double             worst; /* error over bound */
+} watch;
+
+/* Products with bf16 operands on the way to a map: four a block, one or three a convolution. A
+ * product's relative error is some 2^-9 in each operand, and errors of steps add up as squares. */
+static int products(const watch *w, const golden_map *g)
+{
+    const golden_net *n = nets;
+    while (strcmp(n->net.name, w->net))
+        n++;
+    const swinir_net *s = &n->net;
+    int conv = s->three ? 3 : 1, groups = 4 * s->depth[0] + conv;
+    if (!strcmp(g->name, "first"))
+        return 0;
+    if (!strcmp(g->name, "block"))
+        return (g->index >= 100 ? groups : 0) + 4 * (g->index % 100 + 1);
+    if (!strcmp(g->name, "group"))
+        return g->index ? groups + 4 * s->depth[1] + conv : groups;
+    int body = groups + 4 * s->depth[1] + 2 * conv;
+    return !strcmp(g->name, "body") ? body : body + 5;
+}
+
+static void check_map(watch *w, const float *v)
+{
+    const golden_map *g = &w->c->map[w->seen++];
+    errors            e = compare(g, w->c->seed, v);
+    /* Outputs are of unit range; other maps are held to the same share of their largest value. */
+    double bound = 5e-6 * fmax(1, g->max), have = fmax(e.sample, e.row);
+    if (w->half && strcmp(g->name, "first")) {
+        bound = 0x1p-8 * sqrt(products(w, g)) * g->rms;
+        have = sqrt(e.square);
+    }
+    w->worst = fmax(w->worst, have / bound);
+    if (have <= bound) {
+        test_passed++;
+        return;
+    }
+    test_failed++;
+    fprintf(stderr, "%s %dx%d pad %d, %s: %s %d: error %.3g (rows %.3g) where %.3g is allowed\n",
+            w->net, w->c->height, w->c->width, w->c->pad, w->level, g->name, g->index, have, e.row,
+            bound);
+}
+
+static void on_tap(void *user, const char *name, int index, oriel_tensor t)
+{
+    watch            *w = user;
+    const golden_map *g = &w->c->map[w->seen];
+    if (w->seen + 1 >= w->c->maps) /* no maps between are stored */
+        return;
+    bool same = !strcmp(name, g->name) && index == g->index && t.shape[0] == g->shape[0] &&
+                t.shape[1] == g->shape[1] && t.shape[2] == g->shape[2] && oriel_tensor_packed(&t);
+    CHECK(same);
+    if (same)
+        check_map(w, t.data);
+    else
+        w->seen++;
+}
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+typedef struct level {
+    const char *name;
+    unsigned    mask;
+    bool        half;
+} level;
+
+static const level levels[] = {
+    {"c", 0, false},
+    {"avx2", ORIEL_CPU_AVX2, false},
+    {"avx512", ORIEL_CPU_AVX2 | ORIEL_CPU_AVX512, false},
+    {"avx512 bf16", ORIEL_CPU_AVX2 | ORIEL_CPU_AVX512 | ORIEL_CPU_AVX512_BF16, true},
+    {"amx", ORIEL_CPU_AVX2 | ORIEL_CPU_AVX512 | ORIEL_CPU_AVX512_BF16 | ORIEL_CPU_AMX_BF16, true},
+};
+enum { LEVELS = sizeof levels / sizeof *levels };
+
+static bool level_use(const level *l)
+{
+    oriel_cpu_mask(l->mask);
+    return oriel_cpu_flags() == l->mask;
+}
+
+static float *picture(unsigned seed, size_t n)
+{
+    float *p = malloc(n * sizeof *p);
+    for (size_t i = 0; i < n; i++)
+        p[i] = test_unit(seed, i);
+    return p;
+}
+
+typedef struct setup {
+    oriel_device *dev;
+    oriel_model  *m;
+} setup;
+
+static bool setup_open(setup *s, int threads, bool half, int pad)
+{
+    *s = (setup){0};
+    oriel_model_options opt = {.precision = half ? ORIEL_PRECISION_BF16 : ORIEL_PRECISION_F32,
+                               .pad = pad ? ORIEL_PAD_SYMMETRIC : ORIEL_PAD_REFLECT};
+    CHECK_OK(oriel_device_open(&s->dev, &(oriel_device_options){.threads = threads}));
+    CHECK_OK(oriel_model_open(&s->m, s->dev, path, &opt));
+    return s->m != NULL;
+}
+
+static void setup_free(setup *s)
+{
+    oriel_model_free(&s->m);
+    oriel_device_free(&s->dev);
+}
+
+/* Run a batch of pictures; NULL if it failed. */
+static float *run_net(setup *s, const float *in, int batch, int height, int width)
+{
+    oriel_model_info about;
+    oriel_model_describe(s->m, &about);
+    int64_t from[4] = {batch, height, width, about.channels};
+    int64_t to[4] = {batch, height * about.scale, width * about.scale, about.channels};
+    size_t  n = (size_t)(to[0] * to[1] * to[2] * to[3]);
+    float  *out = malloc(n * sizeof *out);
+    for (size_t i = 0; i < n; i++)
+        out[i] = NAN;
+    oriel_status st = oriel_model_run(s->m, oriel_tensor_of((void *)(uintptr_t)in, ORIEL_F32, 4, from),
+                                      oriel_tensor_of(out, ORIEL_F32, 4, to), NULL);
+    CHECK_OK(st);
+    if (st) {
+        free(out);
+        return NULL;
+    }
+    return out;
+}
+
+static double check_case(const golden_net *n, const golden_case *c, const level *l)
+{
+    setup s;
+    watch w = {.net = n->net.name, .level = l->name, .c = c, .half = l->half};
+    if (setup_open(&s, 2, l->half, c->pad)) {
+        float *in = picture(c->seed, (size_t)(c->height * c->width * n->net.channels));
+        model_tap(s.m, on_tap, &w);
+        float *out = run_net(&s, in, 1, c->height, c->width);
+        CHECK_INT(w.seen, ==, c->maps - 1);
+        if (out && w.seen == c->maps - 1)
+            check_map(&w, out);
+        free(out);
+        free(in);
+    }
+    setup_free(&s);
+    return w.worst;
+}
+
+static void test_golden(const golden_net *n, double worst[LEVELS])
+{
+    for (int k = 0; k < LEVELS; k++) {
+        if (!level_use(&levels[k]))
+            continue;
+        for (int i = 0; i < n->cases; i++)
+            worst[k] = fmax(worst[k], check_case(n, &n->c[i], &levels[k]));
+    }
+}
+
+/* Threads 1 and 3 give the bits of 2; a batch gives those of its pictures. */
+static void test_same_bits(const golden_net *n)
+{
+    const golden_case *c = &n->c[n->cases - 1]; /* the largest */
+    size_t one = (size_t)(c->height * c->width * n->net.channels);
+    size_t bytes = one * (size_t)(n->net.scale * n->net.scale) * sizeof(float);
+    float *in = picture(c->seed + 1, 2 * one);
+    for (int k = 0; k < LEVELS; k++) {
+        float *out[4] = {NULL};
+        if (!level_use(&levels[k]))
+            continue;
+        for (int threads = 1; threads <= 3; threads++) {
+            setup s;
+            if (setup_open(&s, threads, levels[k].half, 0)) {
+                out[threads] = run_net(&s, in, 1, c->height, c->width);
+                if (threads == 2)
+                    out[0] = run_net(&s, in, 2, c->height, c->width);
+            }
+            setup_free(&s);
+        }
+        CHECK(out[1] && out[2] && !memcmp(out[1], out[2], bytes));
+        CHECK(out[1] && out[3] && !memcmp(out[1], out[3], bytes));
+        CHECK(out[1] && out[0] && !memcmp(out[1], out[0], bytes));
+        setup s;
+        if (out[0] && setup_open(&s, 3, levels[k].half, 0)) {
+            float *second = run_net(&s, in + one, 1, c->height, c->width);
+            CHECK(second && !memcmp(second, (char *)out[0] + bytes, bytes));
+            CHECK(second && memcmp(second, out[1], bytes));
+            free(second);
+            setup_free(&s);
+        }
+        for (int i = 0; i < 4; i++)
+            free(out[i]);
+    }
+    free(in);
+}
+
+int main(void)
+{
+    double worst[LEVELS] = {0};
+    if (!read_golden()) {
+        fprintf(stderr, "tests/golden/swinir.txt and swinir.bin: not there or not alike\n");
+        return 1;
+    }
+    int file = mkstemp(path);
+    if (file < 0)
+        return 1;
+    close(file);
+    for (int i = 0; i < net_count; i++) {
+        CHECK(swinir_net_write(&nets[i].net, path, NULL));
+        test_golden(&nets[i], worst);
+        test_same_bits(&nets[i]);
+    }
+    oriel_cpu_mask(~0u);
+    remove(path);
+    free(data);
+    for (int k = 0; k < LEVELS; k++)
+        if (worst[k] > 0)
+            printf("%s: worst error %.2f of its bound\n", levels[k].name, worst[k]);
+    return test_end();
+}
