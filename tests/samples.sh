@@ -11,6 +11,7 @@ passed=0 failed=0
 check() { # check TEXT COMMAND...
     what=$1
     shift
+    mv -f "$tmp/err" "$tmp/last" 2>/dev/null # what the check before this one said
     if "$@" >"$tmp/out" 2>"$tmp/err"; then passed=$((passed + 1)); else
         failed=$((failed + 1))
         echo "failed: $what: $*"
@@ -34,7 +35,7 @@ done
 check 'the default model is there' test -e "$tmp/x4.png"
 check '01 without arguments is misused' code 2 "$bin/01_upscale_image"
 check '01 without its model fails' code 1 "$bin/01_upscale_image" "$gecko" "$tmp/none.safetensors" "$tmp/none.png"
-check 'and says why' grep -q none.safetensors "$tmp/err"
+check 'and says why' grep -q none.safetensors "$tmp/last"
 check 'and writes nothing' test ! -e "$tmp/none.png"
 check 'sample 02: each filter beats the one before' sorted "$bin/02_resize_and_compare" "$root/samples/pictures/elephant.jpg"
 check '02 without a picture fails' code 1 "$bin/02_resize_and_compare" "$tmp/none.jpg"

@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(!oriel_image_copy_metadata(&again, &img));
     oriel_bytes_free(&bytes);
     if (pixels < 1 << 12) { /* libpng is slow */
-        check(!oriel_image_encode(&again, &bytes, &length, NULL));
+        oriel_status s = oriel_image_encode(&again, &bytes, &length, NULL);
+        check(!s || s == ORIEL_E_UNSUPPORTED); /* a build without PNG */
         oriel_bytes_free(&bytes);
     }
     oriel_image_free(&again);
