@@ -69,7 +69,7 @@ static void job_done(batch *b, job *j, job_state state, const char *event)
     j->state = state;
     oriel_image_free(&j->source);
     oriel_image_free(&j->result);
-    progress_ended(&b->progress, event, j->in, j->out, j->error);
+    progress_ended(&b->progress, event, j->in, j->out, j->error, j->computed);
 }
 
 static void job_failed(batch *b, job *j, const char *why)
@@ -242,6 +242,8 @@ static bool compute_job(batch *b, job *j, trouble *why)
     if (plan.activation_bytes > b->held)
         b->held = plan.activation_bytes;
     j->seconds = seconds_now() - begun;
+    j->computed = true;
+    progress_computed(&b->progress);
     oriel_image_free(&j->source);
     return true;
 }

@@ -15,6 +15,7 @@ typedef struct job {
     job_state state;
     char *error; /* of JOB_FAILED */
     /* filled by the run */
+    bool computed;
     int width_in, height_in, width_out, height_out;
     double seconds; /* of computing */
     oriel_image source, result;

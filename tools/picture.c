@@ -86,7 +86,8 @@ bool picture_plan_make(const network *n, const oriel_image *src, picture_plan *p
             ((uint64_t)(w * h) + samples) * (uint64_t)n->info.channels * sizeof(float);
         plan->bytes = resize > plan->bytes ? resize : plan->bytes;
     }
-    plan->bytes += samples * (uint64_t)plan->channels * (uint64_t)(plan->depth / 8);
+    /* the result, and at worst as much again for its file */
+    plan->bytes += 2 * samples * (uint64_t)plan->channels * (uint64_t)(plan->depth / 8);
     if (has_alpha(src) && n->alpha != ALPHA_DROP)
         plan->bytes += (uint64_t)src->width * (uint64_t)src->height * 5; /* frame_bleed() */
     return true;

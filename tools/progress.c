@@ -30,10 +30,16 @@ void progress_destroy(progress *p)
     pthread_mutex_destroy(&p->lock);
 }
 
+/* Files computed, in parts. */
+static double files_past(const progress *p)
+{
+    return p->ended + p->computed + (p->input ? p->part : 0);
+}
+
 /* Seconds until the end if all files were like those before; NAN while nothing is known. */
 static double seconds_left(const progress *p)
 {
-    double all = p->ended + (p->input ? p->part : 0);
+    double all = files_past(p);
     double past = seconds_now() - p->begun;
     return all > 0 ? past * (p->total - all) / all : NAN;
 }
@@ -49,7 +55,7 @@ static void draw_bar(progress *p)
 {
     struct winsize size = {0};
     char left[32] = "", bar[21];
-    double eta = seconds_left(p), share = (p->ended + p->part) / (p->total ? p->total : 1);
+    double eta = seconds_left(p), share = files_past(p) / (p->total ? p->total : 1);
     int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || !size.ws_col ? 80 : size.ws_col;
     int filled = (int)(20 * (share < 1 ? share : 1));
     if (isfinite(eta) && eta < 360000)
@@ -104,15 +110,24 @@ void progress_part(progress *p, double part)
 {
     pthread_mutex_lock(&p->lock);
     p->part = part < 0 ? 0 : part > 1 ? 1 : part;
-    show(p, part >= 1);
+    show(p, false);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void progress_computed(progress *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->computed++;
+    p->input = NULL;
     pthread_mutex_unlock(&p->lock);
 }
 
 void progress_ended(progress *p, const char *event, const char *input, const char *output,
-                    const char *error)
+                    const char *error, bool waited)
 {
     pthread_mutex_lock(&p->lock);
     p->ended++;
+    p->computed -= waited;
     if (p->input == input)
         p->input = NULL;
     if (p->kind == PROGRESS_JSON) {

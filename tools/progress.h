@@ -19,6 +19,7 @@ typedef struct progress {
     pthread_mutex_t lock;
     progress_kind kind;
     int total, ended;           /* files */
+    int computed;               /* files that wait for the writer */
     double begun, shown;        /* seconds_now() */
     double part;                /* of the file in work, 0..1 */
     const char *input, *output; /* of the file in work, or NULL */
@@ -30,9 +31,12 @@ void progress_destroy(progress *p);
 /* The file that is worked on from now; the strings must stay until the next. */
 void progress_file(progress *p, const char *input, const char *output);
 void progress_part(progress *p, double part);
-/* A file has ended: event is "done", "skipped", "failed" or "stopped"; error may be NULL. */
+/* The file in work waits for the writer now. */
+void progress_computed(progress *p);
+/* A file has ended (which waited for the writer, or did not): event is "done", "skipped", "failed"
+ * or "stopped"; error may be NULL. */
 void progress_ended(progress *p, const char *event, const char *input, const char *output,
-                    const char *error);
+                    const char *error, bool waited);
 /* A sentence: "oriel: TEXT", or {"event":"message","text":"TEXT"}. */
 void progress_note(progress *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The last line. quiet: only a program hears it. */
