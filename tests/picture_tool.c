@@ -2,10 +2,11 @@
 /*
  * Pictures for shell tests, through the public API:
  *
- *     picture_tool make OUT WIDTH HEIGHT CHANNELS DEPTH [constant-alpha|hard-alpha] [metadata]
- *     picture_tool show FILE     "WIDTH x HEIGHT x CHANNELS, DEPTH bits, icc N HASH, exif N HASH"
- *     picture_tool alpha FILE    the smallest and the largest alpha
- *     picture_tool run COMMAND   with SIGINT as it is at a terminal: shells ignore it behind '&'
+ *     picture_tool make OUT WIDTH HEIGHT CHANNELS DEPTH [constant-alpha|hard-alpha|equal]
+ * [metadata] picture_tool show FILE     "WIDTH x HEIGHT x CHANNELS, DEPTH bits, icc N HASH, exif N
+ * HASH" picture_tool alpha FILE    the smallest and the largest alpha picture_tool mean FILE     of
+ * the colours, 0 to 255 picture_tool split FILE OUT    alpha, as a grey picture picture_tool run
+ * COMMAND   with SIGINT as it is at a terminal: shells ignore it behind '&'
  */
 #include <signal.h>
 #include <stdio.h>
@@ -83,7 +84,7 @@ static int add_metadata(oriel_image *img)
 
 /* Gradients with a bright square; alpha is a ramp, 0.5, or 0 over the right half, where red is
  * full. */
-static void draw(oriel_image *img, bool constant, bool hard)
+static void draw(oriel_image *img, bool constant, bool hard, bool equal)
 {
     int c = img->channels, w = img->width, h = img->height, alpha = c % 2 ? -1 : c - 1;
     for (int y = 0; y < h; y++) {
@@ -91,7 +92,7 @@ static void draw(oriel_image *img, bool constant, bool hard)
             bool square = x > w / 4 && x < w / 2 && y > h / 4 && y < h / 2;
             bool hidden = hard && alpha >= 0 && x >= w / 2;
             for (int k = 0; k < c; k++) {
-                double v = square ? 0.9 : 0.2 + 0.5 * x / w + 0.1 * k * y / h;
+                double v = square ? 0.9 : 0.2 + 0.5 * x / w + 0.1 * (equal ? 0 : k) * y / h;
                 if (k == alpha)
                     v = constant ? 0.5 : hard ? !hidden : (double)y / h;
                 else if (hard)
@@ -105,17 +106,18 @@ static void draw(oriel_image *img, bool constant, bool hard)
 static int make(int argc, char **argv)
 {
     oriel_image img = {0};
-    bool constant = false, hard = false, metadata = false;
+    bool constant = false, hard = false, equal = false, metadata = false;
     if (argc < 7)
         return 2;
     for (int i = 7; i < argc; i++) {
         constant = constant || !strcmp(argv[i], "constant-alpha");
         hard = hard || !strcmp(argv[i], "hard-alpha");
+        equal = equal || !strcmp(argv[i], "equal");
         metadata = metadata || !strcmp(argv[i], "metadata");
     }
     if (oriel_image_new(&img, atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), atoi(argv[6])))
         return fail();
-    draw(&img, constant, hard);
+    draw(&img, constant, hard, equal);
     if (metadata && add_metadata(&img))
         return 1;
     oriel_image_write_options opt = {.overwrite = true};
@@ -148,6 +150,29 @@ static void show_alpha(const oriel_image *img)
     printf("%u %u\n", least, most);
 }
 
+static void show_mean(const oriel_image *img)
+{
+    size_t n = (size_t)img->width * (size_t)img->height, c = (size_t)img->channels;
+    size_t colours = c - (c % 2 == 0);
+    double sum = 0;
+    for (size_t i = 0; i < n * c; i++)
+        sum += i % c < colours ? sample(img, i) : 0;
+    printf("%.3f\n", sum / (double)(n * colours) * 255 / (img->depth == 16 ? 65535 : 255));
+}
+
+static int split(const oriel_image *img, const char *path)
+{
+    oriel_image alpha = {0};
+    size_t c = (size_t)img->channels, n = (size_t)img->width * (size_t)img->height;
+    if (oriel_image_new(&alpha, img->width, img->height, 1, img->depth))
+        return fail();
+    for (size_t i = 0; i < n; i++)
+        put(&alpha, i, sample(img, i * c + c - 1) / (img->depth == 16 ? 65535.0 : 255.0));
+    int code = oriel_image_write(&alpha, path, NULL) ? fail() : 0;
+    oriel_image_free(&alpha);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     oriel_image img = {0};
@@ -159,16 +184,22 @@ int main(int argc, char **argv)
         perror(argv[2]);
         return 1;
     }
-    if (argc != 3) {
-        fprintf(stderr, "usage: picture_tool make|show|alpha|run FILE ...\n");
+    bool splits = argc == 4 && !strcmp(argv[1], "split");
+    if (argc != 3 && !splits) {
+        fprintf(stderr, "usage: picture_tool make|show|alpha|mean|split|run FILE ...\n");
         return 2;
     }
     if (oriel_image_read(&img, argv[2], NULL))
         return fail();
-    if (!strcmp(argv[1], "show"))
+    int code = 0;
+    if (splits)
+        code = split(&img, argv[3]);
+    else if (!strcmp(argv[1], "show"))
         show(&img);
+    else if (!strcmp(argv[1], "mean"))
+        show_mean(&img);
     else
         show_alpha(&img);
     oriel_image_free(&img);
-    return 0;
+    return code;
 }

@@ -32,6 +32,10 @@ says() { ok "says '$1'" grep -qF -e "$1" err; }        # on stderr
 prints() { ok "prints '$1'" grep -qF -e "$1" out; }    # on stdout
 shows() { ok "$1 is $("$picture" show "$1")" [ "$("$picture" show "$1")" = "$2" ]; }
 size() { "$picture" show "$1" | sed 's/, icc.*//'; }
+near() { # near A B TOLERANCE: the mean of two pictures, of 255
+    ok "$1 and $2 have one mean" awk -v a="$("$picture" mean "$1")" -v b="$("$picture" mean "$2")" \
+        -v t="$3" 'BEGIN { exit !(a > 1 && (a - b < t) && (b - a < t)) }'
+}
 none() { ok "no $1 in $2" [ -z "$(find "$2" -name "$1")" ]; }
 count() { find "$1" -type f | wc -l; }
 
@@ -137,6 +141,7 @@ run 0 upscale a.png -o a15.png $model -s 1.5
 ok 'x1.5' [ "$(size a15.png)" = '30 x 24 x 3, 8 bits' ]
 run 0 upscale a.png -o a3.png $model --scale=3
 ok 'x3' [ "$(size a3.png)" = '60 x 48 x 3, 8 bits' ]
+near a2.png a15.png 1
 run 0 upscale a.png -o a4.png -m./x4.safetensors
 ok 'x4' [ "$(size a4.png)" = '80 x 64 x 3, 8 bits' ]
 "$picture" make m16.png 24 17 4 16 metadata
@@ -147,9 +152,15 @@ ok 'the profile is no trouble' [ ! -s err ]
 shows m16x2.png "48 x 34 x 4, 16 bits, $meta"
 run 0 upscale m16.png -o m8.png $model --depth 8 --drop-metadata --alpha drop
 ok 'depth 8, no alpha' [ "$("$picture" show m8.png | sed 's/ [0-9a-f]\{8\}//g')" = '48 x 34 x 3, 8 bits, icc 0, exif 0' ]
+run 0 upscale m16.png -o m16to8.png $model --depth 8
+run 0 compare m16to8.png m16x2.png
+ok 'the same in 16 bits, and finer' awk '{ exit !($2 > 55 && $2 < 100) }' out
 "$picture" make g.png 15 13 1 8 metadata
 run 0 upscale g.png -o g2.png $model --depth 16
 ok 'grey stays grey' [ "$(size g2.png)" = '30 x 26 x 1, 16 bits' ]
+"$picture" make grgb.png 15 13 3 8 equal
+run 0 upscale grgb.png -o grgb2.png $model
+near g2.png grgb2.png 0.5
 "$picture" make ga.png 15 13 2 8
 run 0 upscale ga.png -o ga2.png $model
 ok 'grey and alpha' [ "$(size ga2.png)" = '30 x 26 x 2, 8 bits' ]
@@ -160,6 +171,11 @@ run 0 upscale ca.png -o ca16.png $model --depth 16
 ok 'and widens exactly' [ "$("$picture" alpha ca16.png)" = '32896 32896' ]
 run 0 upscale ca.png -o cam.png $model --alpha model
 ok 'alpha model runs the model' [ "$("$picture" alpha cam.png)" != '128 128' ]
+"$picture" split cam.png cam-alpha.png
+"$picture" split ca.png ca-alpha.png
+run 0 upscale ca-alpha.png -o ca-alpha2.png $model
+run 0 compare cam-alpha.png ca-alpha2.png
+prints 'psnr inf dB'
 run 0 restore a.png -o r.png -m ./dn.safetensors
 ok 'restore keeps the size' [ "$(size r.png)" = '20 x 16 x 3, 8 bits' ]
 run 0 restore g.png -o rg.png -m ./grey-dn.safetensors
@@ -359,6 +375,7 @@ says 'y has no a'
 run 0 compare x y --match order --json
 ok 'JSON' json_lines out
 ok 'two and the mean' [ "$(wc -l <out)" = 3 ]
+prints '{"mean_of":2,"psnr":null,'
 rm y/a_x2.png
 run 2 compare x y --match order
 says 'x has 2 pictures, y has 1'

@@ -271,12 +271,14 @@ static void compute(batch *b)
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
-static void tell_model(batch *b, const oriel_model_info *m)
+static void tell_model(batch *b)
 {
+    const oriel_model_info *m = &b->network->info;
     char bytes[32];
-    progress_note(&b->progress, "%s (%s), task %s, x%d, %.2f million parameters, %s of weights",
-                  m->architecture, m->details, m->task, m->scale, (double)m->parameters / 1e6,
-                  bytes_text(m->weight_bytes, bytes, sizeof bytes));
+    progress_note(&b->progress, "%s (%s), task %s, %.2f million parameters, %s of weights, on %s",
+                  m->architecture, m->details, m->task, (double)m->parameters / 1e6,
+                  bytes_text(m->weight_bytes, bytes, sizeof bytes),
+                  oriel_device_name(b->network->device));
     if (b->in->others || b->in->folders)
         progress_note(&b->progress, "left alone: %d files that are no pictures, %d folders",
                       b->in->others, b->in->folders);
@@ -315,7 +317,7 @@ int batch_run(inputs *in, const network *n, const batch_options *opt)
     progress_begin(&b.progress, (progress_kind)opt->progress, in->count);
     oriel_log_set(note_log, &b.progress, opt->verbose ? ORIEL_LOG_INFO : ORIEL_LOG_WARN);
     if (opt->verbose)
-        tell_model(&b, &n->info);
+        tell_model(&b);
     queue_init(&b.to_compute, 1);
     queue_init(&b.to_write, 1);
     if (pthread_create(&reading, NULL, reader, &b)) {

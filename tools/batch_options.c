@@ -86,6 +86,7 @@ static int batch_open(oriel_device **device, network *n, const char *path, bool 
 {
     oriel_device_options device_options = {ORIEL_CPU, b->threads};
     oriel_model_options model_options = {(oriel_precision)b->precision, (oriel_pad)b->pad, b->key};
+    trouble why = {""};
     *n = (network){.scale = b->scale,
                    .alpha = (alpha_mode)b->alpha,
                    .depth = (depth_mode)b->depth,
@@ -94,9 +95,11 @@ static int batch_open(oriel_device **device, network *n, const char *path, bool 
                    .drop_metadata = b->drop_metadata};
     if (oriel_device_open(device, &device_options) ||
         oriel_model_open(&n->model, *device, path, &model_options)) {
-        fprintf(stderr, "oriel: %s: %s\n", path, oriel_error());
+        trouble_of_file(&why, path);
+        fprintf(stderr, "oriel: %s\n", why.text);
         return EXIT_MODEL;
     }
+    n->device = *device;
     oriel_model_describe(n->model, &n->info);
     if (upscaler == (n->info.scale > 1))
         return ARGS_GO_ON;

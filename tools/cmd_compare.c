@@ -30,19 +30,12 @@ static const char more[] =
     "exit codes: 0 all compared, 1 a picture was missing, unreadable or of another size,\n"
     "2 misused\n";
 
-static void print_result(const compare *c, const char *a, const char *b,
-                         const oriel_compare_result *r)
+static void print_figures(const compare *c, const oriel_compare_result *r)
 {
     if (!c->json) {
-        if (a)
-            printf("%s  ", a);
         printf("psnr %.4f dB  ssim %.6f  max %.2f\n", r->psnr, r->ssim, r->max_abs);
         return;
     }
-    fputs("{\"a\":", stdout);
-    json_string(stdout, a);
-    fputs(",\"b\":", stdout);
-    json_string(stdout, b);
     fputs(",\"psnr\":", stdout);
     json_number(stdout, r->psnr, 6);
     fputs(",\"ssim\":", stdout);
@@ -50,6 +43,21 @@ static void print_result(const compare *c, const char *a, const char *b,
     fputs(",\"max\":", stdout);
     json_number(stdout, r->max_abs, 4);
     printf(",\"equal\":%s}\n", r->max_abs == 0 ? "true" : "false");
+}
+
+/* name: what to print before the figures, or NULL; JSON has the paths. */
+static void print_pair(const compare *c, const char *a, const char *b, const char *name,
+                       const oriel_compare_result *r)
+{
+    if (c->json) {
+        fputs("{\"a\":", stdout);
+        json_string(stdout, a);
+        fputs(",\"b\":", stdout);
+        json_string(stdout, b);
+    } else if (name) {
+        printf("%s  ", name);
+    }
+    print_figures(c, r);
 }
 
 /* The top left width x height of a picture, without what is beside the pixels. */
@@ -74,9 +82,9 @@ static bool measure(const compare *c, const char *path_a, const char *path_b,
     oriel_image a = {0}, b = {0};
     bool ok = true;
     if (oriel_image_read(&a, path_a, NULL))
-        ok = trouble_set(why, "%s: %s", path_a, oriel_error());
+        ok = trouble_of_file(why, path_a);
     if (ok && oriel_image_read(&b, path_b, NULL))
-        ok = trouble_set(why, "%s: %s", path_b, oriel_error());
+        ok = trouble_of_file(why, path_b);
     if (ok && (a.width != b.width || a.height != b.height)) {
         bool inside = a.width >= b.width && a.height >= b.height;
         if (c->mod_crop && inside)
@@ -95,7 +103,6 @@ static bool measure(const compare *c, const char *path_a, const char *path_b,
     return ok;
 }
 
-/* name: what to print before the result, or NULL. */
 static void compare_pair(compare *c, const char *a, const char *b, const char *name)
 {
     oriel_compare_result r;
@@ -105,7 +112,7 @@ static void compare_pair(compare *c, const char *a, const char *b, const char *n
         c->failed++;
         return;
     }
-    print_result(c, c->json ? a : name, b, &r);
+    print_pair(c, a, b, name, &r);
     c->compared++;
     c->sum.psnr += r.psnr;
     c->sum.ssim += r.ssim;
@@ -158,9 +165,8 @@ static void compare_lists(compare *c, const char *const folder[2], char **const 
         return;
     oriel_compare_result mean = {c->sum.psnr / c->compared, c->sum.ssim / c->compared,
                                  c->sum.max_abs};
-    if (!c->json)
-        printf("mean of %d  ", c->compared);
-    print_result(c, NULL, NULL, &mean);
+    printf(c->json ? "{\"mean_of\":%d" : "mean of %d  ", c->compared);
+    print_figures(c, &mean);
 }
 
 static int compare_folders(compare *c, const char *a, const char *b)

@@ -20,6 +20,7 @@ typedef enum alpha_mode {
 typedef enum depth_mode { DEPTH_KEEP, DEPTH_8, DEPTH_16 } depth_mode;
 
 typedef struct network {
+    const oriel_device *device;
     oriel_model *model;
     oriel_model_info info;
     double scale; /* of the result; 0 means the model's */

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include <oriel/core.h>
+
 bool trouble_set(trouble *t, const char *format, ...)
 {
     va_list ap;
@@ -18,6 +20,13 @@ bool trouble_set(trouble *t, const char *format, ...)
     vsnprintf(t->text, sizeof t->text, format, ap);
     va_end(ap);
     return false;
+}
+
+bool trouble_of_file(trouble *t, const char *path)
+{
+    const char *text = oriel_error();
+    bool named = !strncmp(text, path, strlen(path));
+    return trouble_set(t, "%s%s%s", named ? "" : path, named ? "" : ": ", text);
 }
 
 /* ---- memory ------------------------------------------------------------------------------- */

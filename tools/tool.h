@@ -22,6 +22,9 @@ typedef struct trouble {
 /* Note the reason and return false. */
 bool trouble_set(trouble *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same with the library's text, which may or may not begin with the file's name. */
+bool trouble_of_file(trouble *t, const char *path);
+
 /* Quoted and escaped; bytes that are not UTF-8 become U+FFFD. NULL prints null. */
 void json_string(FILE *to, const char *text);
 /* A number, or null where it is not finite. */
