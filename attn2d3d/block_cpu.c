@@ -101,6 +101,24 @@ static bool tokens(const job *j, int wy, int wx, int64_t *at, float *region)
     return masked;
 }
 
+/* Ask for the tokens of the window that comes next while this one is computed. */
+static void prefetch(const job *j, int wy, int wx)
+{
+    int     w = j->b->window, y[MAX_SIDE], x[MAX_SIDE];
+    bool    other[MAX_SIDE];
+    int64_t row = w * j->x.t.stride[1] * (int64_t)sizeof(float);
+    along((int)j->x.t.shape[0], w, j->shift, wy, y, other);
+    along((int)j->x.t.shape[1], w, j->shift, wx, x, other);
+    if (x[w - 1] != x[0] + w - 1) /* wraps around: rare */
+        return;
+    for (int r = 0; r < w; r++) {
+        const char *p = (const char *)((const float *)j->x.t.data + y[r] * j->x.t.stride[0] +
+                                       x[0] * j->x.t.stride[1]);
+        for (int64_t i = 0; i < row; i += 64)
+            __builtin_prefetch(p + i, 0, 2);
+    }
+}
+
 static void window(const job *j, int wy, int wx, char *scratch)
 {
     const attn_block *b = j->b;
@@ -147,8 +165,11 @@ static void range(void *arg, int64_t begin, int64_t end, int worker)
     const job *j = arg;
     int        across = (int)j->x.t.shape[1] / j->b->window;
     panel_enter(j->p);
-    for (int64_t i = begin; i < end; i++)
+    for (int64_t i = begin; i < end; i++) {
+        if (i + 1 < end)
+            prefetch(j, (int)((i + 1) / across), (int)((i + 1) % across));
         window(j, (int)(i / across), (int)(i % across), j->scratch + j->l.size * (size_t)worker);
+    }
     panel_leave(j->p);
 }
 
@@ -158,5 +179,5 @@ void attn_block_cpu(run *r, op_map y, op_map x, const attn_block *b, int shift, 
     job     j = {y, x, b, w->p, shift, plan(w->p, b), scratch};
     int64_t windows = (x.t.shape[0] / b->window) * (x.t.shape[1] / b->window);
     assert(b->window <= MAX_SIDE);
-    oriel_parallel_for(r->dev->pool, windows, 4, range, &j);
+    oriel_parallel_for(r->dev->pool, windows, oriel_pool_grain(r->dev->pool, windows, 8), range, &j);
 }

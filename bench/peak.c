@@ -19,45 +19,51 @@ double bench_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-#if defined(__x86_64__)
-#define KEEP(a) __asm__ volatile("" : "+v"(a))
+static volatile float sink; /* what the chains come to, so that they are computed */
 
+#if defined(__x86_64__)
 __attribute__((target("avx512f"))) static double chains512(void)
 {
     __m512 a[CHAINS], b = _mm512_set1_ps(0.999f), c = _mm512_set1_ps(0.001f);
     for (int i = 0; i < CHAINS; i++)
         a[i] = _mm512_set1_ps((float)i);
     for (int s = 0; s < STEPS; s++)
-        for (int i = 0; i < CHAINS; i++) {
+#pragma GCC unroll 16
+        for (int i = 0; i < CHAINS; i++)
             a[i] = _mm512_fmadd_ps(a[i], b, c);
-            KEEP(a[i]);
-        }
+#pragma GCC unroll 16
+    for (int i = 1; i < CHAINS; i++)
+        a[0] = _mm512_add_ps(a[0], a[i]);
+    sink = _mm512_cvtss_f32(a[0]);
     return 2.0 * 16 * CHAINS * STEPS;
 }
 
+enum { CHAINS2 = 12 };
+
 __attribute__((target("avx2,fma"))) static double chains256(void)
 {
-    __m256 a[CHAINS - 4], b = _mm256_set1_ps(0.999f), c = _mm256_set1_ps(0.001f);
-    for (int i = 0; i < CHAINS - 4; i++)
+    __m256 a[CHAINS2], b = _mm256_set1_ps(0.999f), c = _mm256_set1_ps(0.001f);
+    for (int i = 0; i < CHAINS2; i++)
         a[i] = _mm256_set1_ps((float)i);
     for (int s = 0; s < STEPS; s++)
-        for (int i = 0; i < CHAINS - 4; i++) {
+#pragma GCC unroll 12
+        for (int i = 0; i < CHAINS2; i++)
             a[i] = _mm256_fmadd_ps(a[i], b, c);
-            KEEP(a[i]);
-        }
-    return 2.0 * 8 * (CHAINS - 4) * STEPS;
+#pragma GCC unroll 12
+    for (int i = 1; i < CHAINS2; i++)
+        a[0] = _mm256_add_ps(a[0], a[i]);
+    sink = _mm256_cvtss_f32(a[0]);
+    return 2.0 * 8 * CHAINS2 * STEPS;
 }
 #endif
 
 static double chains1(void)
 {
-    volatile float sink;
-    float          a[8] = {0};
+    float a[8] = {0};
     for (int s = 0; s < STEPS; s++)
         for (int i = 0; i < 8; i++)
             a[i] = a[i] * 0.999f + 0.001f;
     sink = a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7];
-    (void)sink;
     return 2.0 * 8 * STEPS;
 }
 

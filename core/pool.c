@@ -141,6 +141,12 @@ int oriel_pool_threads(const oriel_pool *p)
     return p->threads;
 }
 
+int64_t oriel_pool_grain(const oriel_pool *p, int64_t n, int64_t most)
+{
+    enum { PIECES = 16 }; /* a thread: the last to finish is late by a sixteenth at most */
+    return oriel_max(1, oriel_min(most, n / ((int64_t)p->threads * PIECES)));
+}
+
 void oriel_parallel_for(oriel_pool *p, int64_t n, int64_t grain, oriel_range_fn *fn, void *arg)
 {
     assert(grain > 0);

@@ -3,12 +3,12 @@
  * Operations on the CPU: convolutions and norms over strips of pixels, as panels.
  *
  * A strip is PANEL_STRIP pixels of a row. A convolution keeps the panels of the three rows that it
- * needs in a ring and moves down BAND rows, so each pixel is transposed 1 + 2 / BAND times and read
- * nine times from cache. Work is split over strips and bands: outputs, never sums.
+ * needs in a ring and moves down a band of rows, so with 16 rows each pixel is transposed 1.125
+ * times and read nine times from cache. Work is split over strips and bands: outputs, never sums.
  */
 #include "core/cpu/ops_cpu.h"
 
-enum { BAND = 16, HALO = PANEL_STRIP + PANEL_LANES_MAX /* lanes of a row's panel */ };
+enum { HALO = PANEL_STRIP + PANEL_LANES_MAX /* lanes of a row's panel */ };
 
 /* ---- weights ------------------------------------------------------------------------------ */
 
@@ -72,7 +72,7 @@ typedef struct conv_job {
     const cpu_weights  *w;
     conv_scratch        l;
     float              *scratch;
-    int                 strips, y0, y1; /* output rows in the input's resolution */
+    int                 strips, band, y0, y1; /* output rows in the input's resolution */
 } conv_job;
 
 static inline float *map_at(const op_map *m, int64_t y, int64_t x)
@@ -155,7 +155,7 @@ static void conv_piece(const conv_job *j, int strip, int band, int worker)
     const op_conv      *w = j->c->w;
     int                 edge = w->taps == 9, x0 = strip * PANEL_STRIP;
     int                 t = (int)oriel_min(PANEL_STRIP, j->c->x.t.shape[1] - x0);
-    int                 y0 = j->y0 + band * BAND, y1 = (int)oriel_min(y0 + BAND, j->y1);
+    int                 y0 = j->y0 + band * j->band, y1 = (int)oriel_min(y0 + j->band, j->y1);
     ptrdiff_t           tap[9] = {0};
     panel_gemm          g = {.w = &j->w->w,
                              .x = ring,
@@ -196,7 +196,9 @@ static void conv(run *r, const op_conv_call *c, void *scratch)
     j.strips = (int)oriel_ceil_div(c->x.t.shape[1], PANEL_STRIP);
     j.y0 = c->y.y0 / s;
     j.y1 = (int)oriel_ceil_div(c->y.y0 + c->y.t.shape[0], s);
-    oriel_parallel_for(r->dev->pool, (int64_t)j.strips * oriel_ceil_div(j.y1 - j.y0, BAND), 1,
+    int64_t grain = oriel_pool_grain(r->dev->pool, (int64_t)j.strips * (j.y1 - j.y0), 16);
+    j.band = (int)oriel_max(grain, 4);
+    oriel_parallel_for(r->dev->pool, (int64_t)j.strips * oriel_ceil_div(j.y1 - j.y0, j.band), 1,
                        conv_range, &j);
 }
 

@@ -45,7 +45,7 @@ typedef struct panel_gemm {
     float               *y;   /* (n, t) f32 panel */
     ptrdiff_t            ldy;
     int                  t; /* lanes, a multiple of `lanes` */
-    panel_act            act;
+    panel_act            act; /* PANEL_GELU and add exclude one another */
     float                slope; /* of PANEL_LEAKY */
     bool                 add;   /* y += in place of y = */
 } panel_gemm;

@@ -29,24 +29,34 @@ SIMD_INLINE vec v_gelu(vec x)
     return v_sub(v_max(x, v_set(0.f)), v_mul(t, v_exp2(p)));
 }
 
+/* GELU of rows just written: apart, so that a product's sums never leave registers. */
+SIMD static void gelu_rows(float *y, ptrdiff_t ldy, int rows, int lanes)
+{
+    for (int r = 0; r < rows; r++, y += ldy)
+        for (int i = 0; i < lanes; i += LANES)
+            v_store(y + i, v_gelu(v_load(y + i)));
+}
+
 /* Write rows of a product: bias, activation, sum. */
 SIMD_INLINE void put(const panel_gemm *g, vec acc[PANEL_ROWS][VECS], int n, int t, const int vecs)
 {
-    int rows = g->w->n - n;
+    const int    rows = g->w->n - n < PANEL_ROWS ? g->w->n - n : PANEL_ROWS;
+    const float *bias = g->w->bias + n;
+    float       *y = g->y + n * g->ldy + t;
+#pragma GCC unroll 6
     for (int r = 0; r < PANEL_ROWS; r++) {
-        if (r >= rows)
-            break;
-        vec    b = v_set(g->w->bias[n + r]);
-        float *y = g->y + (n + r) * g->ldy + t;
-        for (int i = 0; i < vecs; i++) {
-            vec v = v_add(acc[r][i], b);
-            if (g->act == PANEL_GELU)
-                v = v_gelu(v);
-            else if (g->act == PANEL_LEAKY)
-                v = v_leaky(v, v_set(g->slope));
-            v_store(y + i * LANES, g->add ? v_add(v_load(y + i * LANES), v) : v);
-        }
+        float *row = y + r * g->ldy;
+        if (r < rows)
+#pragma GCC unroll 4
+            for (int i = 0; i < vecs; i++) {
+                vec v = v_add(acc[r][i], v_set(bias[r]));
+                if (g->act == PANEL_LEAKY)
+                    v = v_leaky(v, v_set(g->slope));
+                v_store(row + i * LANES, g->add ? v_add(v_load(row + i * LANES), v) : v);
+            }
     }
+    if (g->act == PANEL_GELU) /* never with add */
+        gelu_rows(y, g->ldy, rows, vecs * LANES);
 }
 
 #ifndef PANEL_NO_GEMM
