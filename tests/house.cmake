@@ -37,7 +37,8 @@ variant(bare -DORIEL_PNG=OFF -DORIEL_STB=OFF -DORIEL_JSON=OFF)
 variant(clang -DCMAKE_C_COMPILER=clang)
 variant(fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo
         -DORIEL_SANITIZE=address,undefined -DORIEL_FUZZ=ON -DORIEL_TOOLS=OFF)
-set_tests_properties(fuzz PROPERTIES ENVIRONMENT "VARIANT_CTEST=-L search|fuzz")
+set_tests_properties(fuzz PROPERTIES ENVIRONMENT
+                     "VARIANT_CTEST=-L search|fuzz;VARIANT_TARGET=fuzzing")
 
 # The suite again with SIMD off: the same programs, under another ctest so that logs stay apart.
 file(WRITE ${CMAKE_BINARY_DIR}/variants/simd-off/CTestTestfile.cmake

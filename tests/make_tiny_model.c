@@ -41,7 +41,7 @@ static void add(fill how, const char *name, int a, int b, int c, int d)
 
 static void add_pair(const char *prefix, fill how, int a, int b, int c, int d)
 {
-    char name[96];
+    char name[128];
     snprintf(name, sizeof name, "%s.weight", prefix);
     add(how, name, a, b, c, d);
     snprintf(name, sizeof name, "%s.bias", prefix);

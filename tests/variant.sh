@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds the tree in another way and runs its tests there: one test of the outer suite.
 # usage: variant.sh NAME BUILD [CMAKE-OPTION...]    exit 77: this machine cannot
-#   ctest options: VARIANT_CTEST, by default all but what checks the tree itself
+#   VARIANT_CTEST: options for ctest, by default to run all but what checks the tree itself
+#   VARIANT_TARGET: what to build, by default all
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 name=$1 build=$2
@@ -34,6 +35,7 @@ esac
 export UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
 cmake -S "$root" -B "$build" -G Ninja -DORIEL_TESTS=ON -DORIEL_VARIANTS=OFF "$@" >"$tmp/log" 2>&1 ||
     { cat "$tmp/log"; exit 1; }
-cmake --build "$build" -j "$jobs" >"$tmp/log" 2>&1 || { tail -n 60 "$tmp/log"; exit 1; }
+# shellcheck disable=SC2086
+cmake --build "$build" -j "$jobs" ${VARIANT_TARGET:+--target $VARIANT_TARGET} >"$tmp/log" 2>&1 || { tail -n 60 "$tmp/log"; exit 1; }
 # shellcheck disable=SC2086
 $run ctest --test-dir "$build" --output-on-failure --no-tests=error -j "$jobs" ${VARIANT_CTEST:--LE house}
