@@ -29,7 +29,8 @@ oriel_status json_parse(cJSON **out, const char *who, const void *data, size_t s
         return ORIEL_OK;
     }
     cJSON_Delete(root);
-    return oriel_fail(ORIEL_E_FORMAT, "%s: broken JSON at byte %zu of %zu", who, stop, size);
+    return oriel_fail(ORIEL_E_FORMAT, "%s: broken JSON at byte %zu of %zu, or no memory for it",
+                      who, stop, size);
 }
 
 bool json_u64(const cJSON *v, uint64_t *out)
