@@ -130,7 +130,7 @@ ORIEL_MODELS=$tmp/models run 0 upscale a.png -o default.png -s 2
 ORIEL_MODELS=$tmp/models run 0 upscale a.png -o named.png --model swinir-light-x2
 ok 'default model' cmp -s default.png named.png
 ORIEL_MODELS=$tmp/models run 0 upscale a.png -o twice.png -v
-says 'several passes'
+says '2 passes'
 ok 'x2 twice is x4' [ "$(size twice.png)" = '80 x 64 x 3, 8 bits' ]
 
 # ---- what a picture becomes
@@ -142,6 +142,8 @@ ok 'x1.5' [ "$(size a15.png)" = '30 x 24 x 3, 8 bits' ]
 run 0 upscale a.png -o a3.png $model --scale=3
 ok 'x3' [ "$(size a3.png)" = '60 x 48 x 3, 8 bits' ]
 near a2.png a15.png 1
+run 0 upscale a.png -o a3b.png $model --scale=3 --dry-run
+prints '-> 60 x 48, 3 channels of 8 bits, 2 passes'
 run 0 upscale a.png -o a4.png -m./x4.safetensors
 ok 'x4' [ "$(size a4.png)" = '80 x 64 x 3, 8 bits' ]
 "$picture" make m16.png 24 17 4 16 metadata
@@ -182,6 +184,13 @@ run 0 restore g.png -o rg.png -m ./grey-dn.safetensors
 ok 'a network for grey' [ "$(size rg.png)" = '15 x 13 x 1, 8 bits' ]
 run 1 restore a.png -o rc.png -m ./grey-dn.safetensors
 says 'the picture has colours'
+
+cp x2.safetensors nan.safetensors # its last number, a bias, is none
+printf '\377\377\377\177' |
+    dd of=nan.safetensors bs=1 seek=$(($(wc -c <x2.safetensors) - 4)) conv=notrunc 2>/dev/null
+run 1 upscale a.png -o nan.png -m ./nan.safetensors
+says 'a.png: the network'
+none nan.png .
 
 # where alpha is 0 red is 255, elsewhere 64: the network must see a plain picture
 "$picture" make ha.png 32 24 4 8 hard-alpha
@@ -309,6 +318,7 @@ ok 'nothing half written' [ "$(find full -type f)" = full/tiny.png ]
 run 0 upscale in -o json $model --progress json
 ok 'JSON' json_lines err
 ok 'file events' grep -q '^{"event":"file","input":"in/one.png","output":"json/one.png","done":0,"total":3,"percent":0.0,"eta_s":null}' err
+ok 'done events' grep -qE '^\{"event":"done",.*"done":3,"total":3\}' err
 ok 'end event' grep -q '^{"event":"end","done":3,"skipped":0,"failed":0,"stopped":0,' err
 odd=$(printf 'q"\\\n\t\303\244\377.png')
 cp a.png "$odd"
@@ -346,6 +356,18 @@ done
 stop_with TERM stopped2
 ok 'exit code of TERM' [ $? = 143 ]
 none '*.tmp' stopped2
+"$picture" run "$oriel" upscale wide.png -o half.png -s 4 $model -t 1 --progress json 2>err &
+tries=0
+while ! grep -q '"percent":[1-9]' err; do
+    sleep 0.02
+    tries=$((tries + 1))
+    [ $tries -lt 1000 ] || break
+done
+kill -INT $!
+wait $!
+ok 'stopped within a picture' [ $? = 130 ]
+none '*half.png' .
+none '.oriel*' .
 rm many/1[0-9]*.png many/2*.png
 run 0 upscale many -o stopped $model --skip-existing
 ok 'all there' [ "$(count stopped)" -ge "$(count many)" ]

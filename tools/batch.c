@@ -94,10 +94,18 @@ static void note_log(void *user, oriel_log_level level, const char *text)
     progress_note(user, "%s%s%s", current ? current : "", current ? ": " : "", text);
 }
 
+static uint64_t memory_limit(const batch *b)
+{
+    return b->opt->memory ? (uint64_t)b->opt->memory << 20 : memory_available();
+}
+
 /* ---- reader ------------------------------------------------------------------------------- */
 
 static bool read_job(batch *b, job *j)
 {
+    /* a pixel takes no less than two floats: what is larger would be refused after it is read */
+    uint64_t most = memory_limit(b) / 8;
+    oriel_image_read_options opt = {.max_pixels = most < 1 << 30 ? most + 1 : 1 << 30};
     bool pipe = !strcmp(j->in, "-");
     if (b->opt->skip_existing && strcmp(j->out, "-") && !access(j->out, F_OK)) {
         job_done(b, j, JOB_SKIPPED, "skipped");
@@ -105,7 +113,7 @@ static bool read_job(batch *b, job *j)
     }
     idle_input = pipe;
     current = j->in;
-    oriel_status s = oriel_image_read(&j->source, j->in, NULL);
+    oriel_status s = oriel_image_read(&j->source, j->in, &opt);
     idle_input = 0;
     if (s) {
         job_failed(b, j, oriel_error());
@@ -191,8 +199,7 @@ static int fitting_tile(const network *n, const oriel_image *src, uint64_t limit
 /* Whether the picture fits into memory; a machine that swaps or kills helps nobody. */
 static bool fits(const batch *b, const oriel_image *src, const picture_plan *plan, trouble *why)
 {
-    uint64_t limit = b->opt->memory ? (uint64_t)b->opt->memory << 20 : memory_available();
-    uint64_t small = 0;
+    uint64_t limit = memory_limit(b), small = 0;
     char text[3][32];
     if (!b->opt->memory && limit < UINT64_MAX - b->held)
         limit += b->held;
@@ -209,14 +216,14 @@ static bool fits(const batch *b, const oriel_image *src, const picture_plan *pla
                        text[0], text[1], b->opt->memory ? "allowed" : "free");
 }
 
-/* "120 x 80 -> 240 x 160 x 3, 8 bits, ..." */
+/* "120 x 80 -> 240 x 160, 3 channels of 8 bits, ..." */
 static char *plan_text(const job *j, const picture_plan *p)
 {
     char bytes[32];
-    return need_text("%d x %d -> %d x %d, %d channels of %d bits, %s, %.3g GFLOP%s", j->width_in,
-                     j->height_in, p->width, p->height, p->channels, p->depth,
-                     bytes_text(p->bytes, bytes, sizeof bytes), p->flops / 1e9,
-                     p->passes > 1 ? ", several passes" : "");
+    return need_text("%d x %d -> %d x %d, %d channels of %d bits, %d pass%s, %s, %.3g GFLOP",
+                     j->width_in, j->height_in, p->width, p->height, p->channels, p->depth,
+                     p->passes, p->passes > 1 ? "es" : "",
+                     bytes_text(p->bytes, bytes, sizeof bytes), p->flops / 1e9);
 }
 
 static bool compute_job(batch *b, job *j, trouble *why)
