@@ -17,6 +17,7 @@ static const command commands[] = {
     {"upscale", "IN... -o OUT", "enlarge pictures", cmd_upscale},
     {"restore", "IN... -o OUT", "remove noise or JPEG artefacts from pictures", cmd_restore},
     {"compare", "A B", "measure how far pictures differ: PSNR, SSIM", cmd_compare},
+    {"info", "FILE...", "describe checkpoints: architecture, parameters, SHA-256", cmd_info},
     {"version", "", "print the version, the CPU's features and the threads", cmd_version},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
