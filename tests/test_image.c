@@ -597,6 +597,9 @@ static void test_bmp_tga(void)
     "BM----\0\0\0\0\102\0\0\0\50\0\0\0\2\0\0\0\2\0\0\0\1\0\4\0\0\0\0\0------------\3\0\0\0----"
     SAMPLES(BMP4 "\1\2\3\0\4\5\6\0\7\10\11\0\1\0\0\0\20\0\0\0", 2, 2, 3, 8, 6, 5, 4, 3, 2, 1, 3, 2,
             1, 6, 5, 4);
+    SAMPLES("BM----\0\0\0\0\66\0\0\0\50\0\0\0\1\0\0\0\376\377\377\377\1\0\30\0\0\0\0\0------------"
+            "\0\0\0\0----\1\2\3\0\4\5\6\0",
+            1, 2, 3, 8, 3, 2, 1, 6, 5, 4); /* from the top */
     SAMPLES(BMP4 "\1\1\1\0\4\4\4\0\7\7\7\0\1\0\0\0\20\0\0\0", 2, 2, 1, 8, 4, 1, 1, 4);
     REFUSED(BMP4 "\1\2\3\0\4\5\6\0\7\10\11\0\3\0\0\0\20\0\0\0", ORIEL_E_FORMAT);
     /* 16 bits from the top: 555, then masks 565. */
@@ -647,6 +650,23 @@ static void test_jpeg(void)
     CHECK(get(&img, 8, 0, 0) == 255 && get(&img, 15, 7, 0) == 255);
     oriel_image_free(&img);
     bytes_free(&file);
+}
+
+/* One picture that libjpeg wrote in four ways, of the same coefficients. */
+static void test_jpeg_codings(void)
+{
+    static const char *const names[] = {"base420", "prog420", "restart", "progrestart"};
+    oriel_image first, img;
+    CHECK_OK(oriel_image_read(&first, "tests/fuzz/corpus/image/base420.jpg", NULL));
+    CHECK(first.width == 37 && first.height == 29 && first.channels == 3);
+    for (int i = 1; i < 4; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "tests/fuzz/corpus/image/%s.jpg", names[i]);
+        CHECK_OK(oriel_image_read(&img, path, NULL));
+        CHECK(same_pixels(&first, &img));
+        oriel_image_free(&img);
+    }
+    oriel_image_free(&first);
 }
 
 static void test_jpeg_metadata(void)
@@ -866,6 +886,7 @@ int main(int argc, char **argv)
     test_pnm();
     test_bmp_tga();
     test_jpeg();
+    test_jpeg_codings();
     test_jpeg_metadata();
     test_hostile_jpeg();
     test_photos();

@@ -77,8 +77,6 @@ oriel_status oriel_image_copy_metadata(oriel_image *dst, const oriel_image *src)
     size_t icc_size = 0, exif_size = 0;
     if (!dst || !src)
         return oriel_fail(ORIEL_E_ARG, "image: metadata of no picture");
-    if (dst == src)
-        return ORIEL_OK;
     if ((src->icc && keep(&icc, &icc_size, src->icc, src->icc_size)) ||
         (src->exif && keep(&exif, &exif_size, src->exif, src->exif_size))) {
         oriel_dealloc(icc);

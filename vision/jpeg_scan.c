@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The marker segments of a JPEG, walked from SOI to EOI before stb_image sees them: for EXIF (APP1)
- * and ICC (APP2), which it does not give, and to refuse what it does not survive or does not
- * notice. The stb_image of Debian 12 (2.27)
- *   - writes past its tables for a DHT with more than 256 codes,
- *   - decodes with tables that no DHT defined, reading past them,
- *   - fills what is missing at the end of a truncated file with grey.
- * Both walk the same bytes: stb_image finds segments where we do or gives up.
+ * and ICC (APP2), which it does not give, and to refuse what it does not survive. The stb_image of
+ * Debian 12 (2.27) writes past its tables for a DHT with more than 256 codes, and decodes by tables
+ * that no DHT defined, uninitialised, reading past them. Both of us walk the same bytes: stb_image
+ * finds segments where we do, or gives up.
  */
 #include "vision/image.h"
 

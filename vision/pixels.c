@@ -43,14 +43,17 @@ static void to_floats(float *dst, int64_t stride, const oriel_image *img, int64_
     }
 }
 
-/* A value times `max`, clamped and rounded half to even. Adding 2^23 leaves the integer in the low
- * bits; the comparisons are so written that NaN becomes 0, and that compilers vectorise the loop.
- */
+/* A value times `max`, clamped and rounded half to even, without a branch, so that compilers
+ * vectorise the loop. What is not over 0, NaN too, becomes 0; the bits of floats from 0 up are ordered
+ * as integers; adding 2^23 leaves the integer in the low bits. */
 static inline uint32_t quantize(float v, float max)
 {
+    const uint32_t one = 0x3f800000; /* the bits of 1.0f */
     uint32_t bits;
-    v = v > 0.0f ? v : 0.0f;
-    v = v < 1.0f ? v : 1.0f;
+    memcpy(&bits, &v, 4);
+    bits &= 0u - (uint32_t)(v > 0.0f);
+    bits = bits < one ? bits : one;
+    memcpy(&v, &bits, 4);
     v = v * max + 8388608.0f;
     memcpy(&bits, &v, 4);
     return bits & 0xffff;

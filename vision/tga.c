@@ -109,7 +109,7 @@ static oriel_status pixel(uint8_t *dst, const uint8_t *p, const tga *t)
         colour(dst, p, t->bits);
     } else {
         unsigned index = t->bits == 8 ? p[0] : oriel_le16(p);
-        if (index < t->first || index - t->first >= t->colours)
+        if (index - t->first >= t->colours) /* wraps if it lies before the first */
             return oriel_fail(ORIEL_E_FORMAT, "tga: colour %u of %u to %u", index, t->first,
                               t->first + t->colours);
         colour(dst, t->palette + (size_t)(index - t->first) * ((t->colour_bits + 7) / 8),
