@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of checkops share. */
+#ifndef TESTS_CHECKOPS_H
+#define TESTS_CHECKOPS_H
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/cpu/panel.h"
+#include "hash.h"
+
+/* One problem: an operation at a level with everything else drawn from a seed. */
+typedef struct problem {
+    const char      *op;
+    const panel_ops *p;
+    unsigned         mask; /* oriel_cpu_mask() that makes devices choose p */
+    unsigned         seed;
+    uint64_t         drawn;  /* numbers drawn so far */
+    int              faults; /* of this problem */
+    double           worst;  /* error over bound */
+    char             what[160];
+} problem;
+
+/* Draw: a whole number in [low, high], a sample in [-1, 1), one of a list. */
+int   draw(problem *q, int low, int high);
+float draw_sample(problem *q);
+#define DRAW_OF(q, ...)                                                                            \
+    ((const int[]){__VA_ARGS__}[draw(q, 0, (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)) - 1)])
+
+/* Buffers between red zones, all NaN of one kind to begin with. */
+float *zone_new(size_t count);
+bool   zone_whole(const float *p, size_t count); /* are the red zones as they were? */
+bool   poisoned(float v);                        /* never written */
+void   zone_free(float *p);
+
+void fault(problem *q, const char *format, ...) ORIEL_PRINTF(2, 3);
+/* |have - want| <= bound, else a fault that names `where`; NaN is one. */
+void expect(problem *q, double have, double want, double bound, const char *where, int a, int b);
+float bf16(float v); /* rounded to nearest even, by arithmetic */
+
+#define EPS 0x1p-24 /* half a step at 1: what one float operation adds */
+
+enum { FLOATS = 1, HALVES = 2 };
+
+typedef struct checkop {
+    const char *name;
+    int         seeds; /* problems that a run of everything takes */
+    int         kinds; /* levels that have it: FLOATS, HALVES or both */
+    void (*check)(problem *q);
+    double (*bench)(const problem *q, double *seconds); /* flops of a call; or NULL */
+} checkop;
+
+extern const checkop checkops_panel[], checkops_core[], checkops_block[]; /* end with name NULL */
+
+/* Time a call: the best of several, each long enough for the clock. */
+double best_of(void (*call)(void *), void *arg);
+
+#endif

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations on maps: convolutions, norm, nearest neighbour, input. Through core/ops.h. */
+#include "checkops.h"
+#include "core/ops.h"
+
+/* ---- a run ---------------------------------------------------------------------------------- */
+
+typedef struct stage { /* a device at the problem's level, and a run on it */
+    oriel_device *dev;
+    run           plan, r;
+} stage;
+
+static void stage_open(problem *q, stage *s)
+{
+    oriel_cpu_mask(q->mask);
+    if (oriel_device_open(&s->dev, &(oriel_device_options){.threads = 2}))
+        abort();
+    oriel_cpu_mask(~0u);
+    s->plan = (run){.dev = s->dev, .planning = true};
+    s->r = (run){.dev = s->dev};
+}
+
+/* Memory for what the planning run took. */
+static void stage_ready(stage *s)
+{
+    if (oriel_arena_reserve(&s->r.arena, s->plan.arena.peak))
+        abort();
+}
+
+static void stage_close(problem *q, stage *s)
+{
+    if (s->r.status)
+        fault(q, "%s", oriel_error());
+    if (s->r.arena.peak != s->plan.arena.peak)
+        fault(q, "took %zu bytes where %zu were planned", s->r.arena.peak, s->plan.arena.peak);
+    oriel_arena_free(&s->r.arena);
+    oriel_device_free(&s->dev);
+}
+
+/* A map of random samples in rows y0 .. y1 of `height`, or poison. */
+static op_map map_new(problem *q, int y0, int y1, int height, int width, int channels, bool filled)
+{
+    int64_t shape[3] = {y1 - y0, width, channels};
+    size_t  n = (size_t)(y1 - y0) * (size_t)width * (size_t)channels;
+    float  *p = zone_new(n);
+    for (size_t i = 0; filled && i < n; i++)
+        p[i] = draw_sample(q);
+    return (op_map){oriel_tensor_of(p, ORIEL_F32, 3, shape), y0, height};
+}
+
+static void map_free(problem *q, op_map *m)
+{
+    if (!zone_whole(m->t.data, (size_t)oriel_tensor_count(&m->t)))
+        fault(q, "wrote beside a map");
+    zone_free(m->t.data);
+}
+
+static double at(const op_map *m, int y, int x, int c)
+{
+    int64_t i = ((y - m->y0) * m->t.shape[1] + x) * m->t.shape[2] + c;
+    return (double)((const float *)m->t.data)[i];
+}
+
+/* ---- convolution ---------------------------------------------------------------------------- */
+
+typedef struct convolution {
+    int          n, k, side, shuffle, height, width;
+    bool         half;
+    float       *w, *bias; /* (n, k, side, side), (n) */
+    op_conv      packed;
+    op_map       x, y, add;
+    op_conv_call call;
+} convolution;
+
+static void convolution_new(problem *q, stage *s, convolution *m)
+{
+    *m = (convolution){.k = draw(q, 1, 36), .side = draw(q, 0, 3) ? 3 : 1, .half = q->p->bf16,
+                       .height = draw(q, 1, 40), .width = draw(q, 0, 3) ? draw(q, 1, 30) : draw(q, 31, 140)};
+    m->shuffle = draw(q, 0, 1) ? 0 : draw(q, 2, 4);
+    int r = m->shuffle ? m->shuffle : 1, c = draw(q, 1, m->shuffle ? 5 : 40), edge = m->side / 2;
+    m->n = c * r * r;
+    size_t weights = (size_t)(m->n * m->k * m->side * m->side);
+    m->w = zone_new(weights), m->bias = zone_new((size_t)m->n);
+    for (size_t i = 0; i < weights; i++)
+        m->w[i] = draw_sample(q);
+    for (int i = 0; i < m->n; i++)
+        m->bias[i] = draw_sample(q);
+    if (op_conv_pack(s->dev, &m->packed, m->n, m->k, m->side * m->side, m->shuffle, m->w, m->bias, m->half))
+        abort();
+    /* The output: all, or a band; cropped at the far borders or not. Of x, the rows that it needs. */
+    int rows = m->height * r - draw(q, 0, 1) * draw(q, 0, r * m->height - 1);
+    int cols = m->width * r - draw(q, 0, 1) * draw(q, 0, r * m->width - 1);
+    int y0 = draw(q, 0, 1) ? draw(q, 0, rows - 1) : 0, y1 = draw(q, 0, 1) ? draw(q, y0 + 1, rows) : rows;
+    int from = (int)oriel_max(0, y0 / r - edge), to = (int)oriel_min(m->height, (y1 + r - 1) / r + edge);
+    m->x = map_new(q, from, to, m->height, m->width, m->k, true);
+    m->y = map_new(q, y0, y1, m->height * r, cols, c, false);
+    m->add = map_new(q, y0, y1, m->height * r, cols, c, true);
+    m->call = (op_conv_call){.w = &m->packed, .x = m->x, .y = m->y,
+                             .leaky = draw(q, 0, 1) ? 0.01f * (float)draw(q, 1, 30) : 0};
+    if (!m->shuffle && draw(q, 0, 1))
+        m->call.add = &m->add;
+    snprintf(q->what, sizeof q->what, "%dx%d k %d n %d side %d shuffle %d rows %d..%d of %d cols %d%s%s",
+             m->height, m->width, m->k, m->n, m->side, m->shuffle, y0, y1, m->height * r, cols,
+             m->call.add ? " add" : "", m->call.leaky != 0.f ? " leaky" : "");
+}
+
+static void convolution_pixel(problem *q, const convolution *m, const op_map *y, int oy, int ox, int c)
+{
+    int    r = m->shuffle ? m->shuffle : 1, edge = m->side / 2, taps = m->side * m->side;
+    int    n = c * r * r + oy % r * r + ox % r; /* PixelShuffle's definition */
+    double sum = (double)m->bias[n], size = fabs(sum);
+    for (int k = 0; k < m->k; k++)
+        for (int i = 0; i < taps; i++) {
+            int iy = oy / r + i / m->side - edge, ix = ox / r + i % m->side - edge;
+            if (iy < 0 || iy >= m->height || ix < 0 || ix >= m->width)
+                continue;
+            float  w = m->w[(n * m->k + k) * taps + i], x = (float)at(&m->x, iy, ix, k);
+            double term = m->half ? (double)bf16(w) * (double)bf16(x) : (double)w * (double)x;
+            sum += term;
+            size += fabs(term);
+        }
+    double bound = EPS * (2 * sqrt(m->k * taps) + 2) * size;
+    if (m->call.leaky != 0.f && sum < 0)
+        sum *= (double)m->call.leaky;
+    if (m->call.add)
+        sum += at(&m->add, oy, ox, c);
+    expect(q, at(y, oy, ox, c), sum, bound + 3 * EPS * (fabs(sum) + 1), "row, column", oy, ox);
+}
+
+static void check_conv(problem *q)
+{
+    stage       s;
+    convolution m;
+    stage_open(q, &s);
+    convolution_new(q, &s, &m);
+    op_conv_run(&s.plan, &m.call);
+    stage_ready(&s);
+    op_conv_run(&s.r, &m.call);
+    for (int y = m.y.y0; y < m.y.y0 + (int)m.y.t.shape[0]; y++)
+        for (int x = 0; x < (int)m.y.t.shape[1]; x++)
+            for (int c = 0; c < (int)m.y.t.shape[2]; c++)
+                convolution_pixel(q, &m, &m.y, y, x, c);
+    if (m.call.add) { /* y may be what is added to */
+        size_t bytes = (size_t)oriel_tensor_count(&m.y.t) * sizeof(float);
+        m.call.y = m.add;
+        op_conv_run(&s.r, &m.call);
+        if (memcmp(m.add.t.data, m.y.t.data, bytes))
+            fault(q, "in place gives other bits");
+    }
+    op_conv_unpack(s.dev, &m.packed);
+    map_free(q, &m.x);
+    map_free(q, &m.y);
+    map_free(q, &m.add);
+    zone_free(m.w);
+    zone_free(m.bias);
+    stage_close(q, &s);
+}
+
+typedef struct conv_call {
+    stage       *s;
+    op_conv_call c;
+} conv_call;
+
+static void call_conv(void *arg)
+{
+    conv_call *c = arg;
+    op_conv_run(&c->s->r, &c->c);
+}
+
+static double bench_conv(const problem *as, double *seconds)
+{
+    enum { C = 60, SIDE = 128 };
+    problem q = *as;
+    stage   s;
+    stage_open(&q, &s);
+    op_conv w;
+    float  *data = oriel_alloc_zero(C * C * 9, 4);
+    if (!data || op_conv_pack(s.dev, &w, C, C, 9, 0, data, NULL, q.p->bf16))
+        abort();
+    conv_call c = {&s, {.w = &w, .x = map_new(&q, 0, SIDE, SIDE, SIDE, C, true),
+                        .y = map_new(&q, 0, SIDE, SIDE, SIDE, C, false)}};
+    op_conv_run(&s.plan, &c.c);
+    stage_ready(&s);
+    *seconds = 2 * best_of(call_conv, &c); /* two threads; told a core */
+    map_free(&q, &c.c.x);
+    map_free(&q, &c.c.y);
+    op_conv_unpack(s.dev, &w);
+    oriel_dealloc(data);
+    stage_close(&q, &s);
+    return 2.0 * C * C * 9 * SIDE * SIDE;
+}
+
+/* ---- norm of a map -------------------------------------------------------------------------- */
+
+static void check_map_norm(problem *q)
+{
+    stage s;
+    stage_open(q, &s);
+    int    c = draw(q, 1, 70), height = draw(q, 1, 30), width = draw(q, 1, 90);
+    float *gamma = zone_new((size_t)c), *beta = zone_new((size_t)c);
+    for (int i = 0; i < c; i++)
+        gamma[i] = draw_sample(q), beta[i] = draw_sample(q);
+    op_map  x = map_new(q, 0, height, height, width, c, true), y = map_new(q, 0, height, height, width, c, false);
+    op_norm w = {c, 1e-5f, gamma, beta};
+    snprintf(q->what, sizeof q->what, "%dx%d c %d", height, width, c);
+    op_norm_run(&s.plan, y, x, &w);
+    stage_ready(&s);
+    op_norm_run(&s.r, y, x, &w);
+    for (int i = 0; i < height * width; i++) {
+        double mean = 0, var = 0;
+        for (int k = 0; k < c; k++)
+            mean += at(&x, i / width, i % width, k) / c;
+        for (int k = 0; k < c; k++)
+            var += (at(&x, i / width, i % width, k) - mean) * (at(&x, i / width, i % width, k) - mean) / c;
+        double scale = 1 / sqrt(var + (double)1e-5f);
+        for (int k = 0; k < c; k++) {
+            double v = (at(&x, i / width, i % width, k) - mean) * scale * (double)gamma[k] + (double)beta[k];
+            double bound = EPS * (scale * (2 * sqrt(c) + 4) + (sqrt(c) + 6) * (fabs(v) + 1));
+            expect(q, at(&y, i / width, i % width, k), v, bound, "pixel, channel", i, k);
+        }
+    }
+    op_norm_run(&s.r, x, x, &w);
+    if (memcmp(x.t.data, y.t.data, (size_t)oriel_tensor_count(&x.t) * sizeof(float)))
+        fault(q, "in place gives other bits");
+    map_free(q, &x);
+    map_free(q, &y);
+    zone_free(gamma);
+    zone_free(beta);
+    stage_close(q, &s);
+}
+
+/* ---- nearest, input ------------------------------------------------------------------------- */
+
+static void check_nearest(problem *q)
+{
+    stage s;
+    stage_open(q, &s);
+    int height = draw(q, 1, 20), width = draw(q, 1, 40), c = draw(q, 1, 20);
+    int y0 = draw(q, 0, 2 * height - 1), y1 = draw(q, y0 + 1, 2 * height);
+    op_map x = map_new(q, y0 / 2, (y1 + 1) / 2, height, width, c, true);
+    op_map y = map_new(q, y0, y1, 2 * height, 2 * width, c, false);
+    snprintf(q->what, sizeof q->what, "%dx%d c %d rows %d..%d", height, width, c, y0, y1);
+    op_nearest2(&s.plan, y, x);
+    stage_ready(&s);
+    op_nearest2(&s.r, y, x);
+    for (int i = y0; i < y1; i++)
+        for (int j = 0; j < 2 * width; j++)
+            for (int k = 0; k < c; k++)
+                expect(q, at(&y, i, j, k), at(&x, i / 2, j / 2, k), 0, "row, column", i, j);
+    map_free(q, &x);
+    map_free(q, &y);
+    stage_close(q, &s);
+}
+
+/* Coordinate i of the padded axis, by walking: first out and back over the picture with the edge
+ * twice, as if flipped copies were laid on, up to `first`; then to and fro between the ends. */
+static int walk(int i, int n, int first)
+{
+    int m = first > n ? first : n, step = 1, p = 0;
+    for (; i > 0 && m > 1; i--) {
+        if (p + step < 0 || p + step >= m)
+            step = -step;
+        p += step;
+    }
+    if (m == 1)
+        p = 0;
+    return p / n % 2 ? n - 1 - p % n : p % n;
+}
+
+static void check_input(problem *q)
+{
+    stage s;
+    stage_open(q, &s);
+    int  c = draw(q, 0, 1) ? 3 : 1, h = draw(q, 1, 12), w = draw(q, 1, 12);
+    int  first_y = draw(q, 0, 1) ? draw(q, h + 1, 3 * h) : 0, first_x = draw(q, 0, 1) ? draw(q, w + 1, 3 * w) : 0;
+    int  ny = (first_y ? first_y : h) + draw(q, 0, 20), nx = (first_x ? first_x : w) + draw(q, 0, 20);
+    int  gap = draw(q, 0, 5), way = draw(q, 0, 1) ? 1 : -1; /* rows with gaps, or upside down */
+    size_t count = (size_t)h * (size_t)(w * (c + gap));
+    float *pixels = zone_new(count);
+    for (size_t i = 0; i < count; i++)
+        if ((int)(i % (size_t)(c + gap)) < c)
+            pixels[i] = draw_sample(q);
+    int64_t       shape[3] = {h, w, c};
+    oriel_tensor  x = oriel_tensor_of(way > 0 ? pixels : pixels + (h - 1) * w * (c + gap), ORIEL_F32, 3, shape);
+    op_map        y = map_new(q, 0, ny, ny, nx, c, false);
+    op_input_call call = {.y = y, .first_y = first_y, .first_x = first_x, .scale = 255, .mean = {0.25f, 0.5f, 0.125f}};
+    x.stride[0] = way * w * (c + gap);
+    x.stride[1] = c + gap;
+    call.x = x;
+    snprintf(q->what, sizeof q->what, "%dx%dx%d to %dx%d first %dx%d", h, w, c, ny, nx, first_y, first_x);
+    op_input(&s.plan, &call);
+    stage_ready(&s);
+    op_input(&s.r, &call);
+    for (int i = 0; i < ny; i++)
+        for (int j = 0; j < nx; j++)
+            for (int k = 0; k < c; k++) {
+                const float *row = (const float *)x.data + walk(i, h, first_y) * x.stride[0];
+                double       want = ((double)row[walk(j, w, first_x) * (c + gap) + k] - (double)call.mean[k]) * 255;
+                expect(q, at(&y, i, j, k), want, 3 * EPS * (fabs(want) + 255), "row, column", i, j);
+            }
+    map_free(q, &y);
+    zone_free(pixels);
+    stage_close(q, &s);
+}
+
+const checkop checkops_core[] = {
+    {"conv", 150, FLOATS | HALVES, check_conv, bench_conv},
+    {"mapnorm", 20, FLOATS, check_map_norm, NULL},
+    {"nearest2", 40, FLOATS, check_nearest, NULL},
+    {"input", 200, FLOATS, check_input, NULL},
+    {0},
+};

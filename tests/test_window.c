@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The window law (attn2d3d/window.h) against predicates "may query i see key j" written from the
+ * papers, for every axis up to 20 tokens and every option:
+ *   neighbourhood (arXiv 2504.16922) by search: of all runs of `size` keys of the residue class, the
+ *   one whose middle lies nearest the leader of i's stride group; causal: those that end at i;
+ *   shifted windows (arXiv 2103.14030): roll, partition, slices of the mask;
+ *   sliding and causal windows by distance.
+ */
+#include "attn2d3d/window.h"
+
+#include "test.h"
+
+enum { MOST = 20 };
+
+typedef bool sees(oriel_axis a, int n, int i, int j);
+
+static int whole(int v, int zero) /* a field whose zero means something else */
+{
+    return v ? v : zero;
+}
+
+/* Search: the tokens of i's class are numbered 0, 1, ...; stride groups are `stride` of them, the
+ * leader is the middle one (right of it if even), the last one if causal, the class's last at most. */
+static bool sees_neighbor(oriel_axis a, int n, int i, int j)
+{
+    int size = whole(a.size, n), d = whole(a.dilation, 1), s = whole(a.stride, 1);
+    if (j % d != i % d)
+        return false;
+    int m = 0, own = 0, key = 0;
+    for (int k = i % d; k < n; k += d, m++) {
+        own = k == i ? m : own;
+        key = k == j ? m : key;
+    }
+    int group = own / s, lead = -1;
+    for (int k = 0, seen = 0; k < m; k++)
+        if (k / s == group && (a.causal || seen++ <= s / 2))
+            lead = k;
+    if (a.causal)
+        return key <= own && lead - key < size;
+    int best = -1, far = MOST * 4;
+    for (int first = 0; first + size <= m; first++) {
+        int off = abs(first + size / 2 - lead);
+        if (off < far)
+            far = off, best = first;
+    }
+    return key >= best && key < best + size;
+}
+
+/* Roll the axis by -shift, cut it into windows, forbid what the mask's slices part: 0 .. n - size,
+ * n - size .. n - shift, the rest. An axis that is no multiple is a longer one whose last tokens are
+ * not there. */
+static bool sees_block(oriel_axis a, int n, int i, int j)
+{
+    int size = whole(a.size, n), s = a.shift, all = (n + size - 1) / size * size;
+    int ri = (i - s + all) % all, rj = (j - s + all) % all;
+    int ci = ri < all - size ? 0 : ri < all - s ? 1 : 2, cj = rj < all - size ? 0 : rj < all - s ? 1 : 2;
+    return ri / size == rj / size && ci == cj && !(a.causal && j > i);
+}
+
+static bool sees_slide(oriel_axis a, int n, int i, int j)
+{
+    (void)n;
+    return i - j <= a.left && j - i <= a.right && !(a.causal && j > i);
+}
+
+static bool sees_full(oriel_axis a, int n, int i, int j)
+{
+    (void)n;
+    return !(a.causal && j > i);
+}
+
+static long pairs;
+
+/* One axis, one query after the other: the keys are those of the predicate, each once, and within a
+ * residue class both ends grow. */
+static void check_axis(oriel_axis a, int n, sees *may)
+{
+    int        d = a.kind == ORIEL_AXIS_NEIGHBOR ? whole(a.dilation, 1) : 1, bad = 0;
+    oriel_span before[MOST];
+    for (int i = 0; i < n; i++) {
+        oriel_span s = oriel_axis_span(a, n, i);
+        bool       seen[MOST] = {false};
+        bad += s.step != d || s.count < 1;
+        for (int k = 0; k < s.count; k++) {
+            int j = s.first + k * s.step;
+            bad += j < 0 || j >= n || seen[j];
+            if (j >= 0 && j < n)
+                seen[j] = true;
+        }
+        for (int j = 0; j < n; j++, pairs++)
+            bad += seen[j] != may(a, n, i, j);
+        bad += !seen[i]; /* a query always sees itself */
+        if (i >= d)
+            bad += s.first < before[i - d].first || s.first + s.count * s.step <
+                                                        before[i - d].first + before[i - d].count * d;
+        before[i] = s;
+    }
+    CHECK(!bad);
+    if (bad)
+        fprintf(stderr, "kind %d n %d size %d stride %d dilation %d shift %d left %d right %d causal %d\n",
+                (int)a.kind, n, a.size, a.stride, a.dilation, a.shift, a.left, a.right, a.causal);
+}
+
+static void check_both(oriel_axis a, int n, sees *may)
+{
+    for (int causal = 0; causal < 2; causal++) {
+        a.causal = causal;
+        check_axis(a, n, may);
+    }
+}
+
+static void test_every_axis(void)
+{
+    for (int n = 1; n <= MOST; n++) {
+        check_both((oriel_axis){0}, n, sees_full);
+        for (int left = 0; left <= n; left++)
+            for (int right = 0; right <= n; right++)
+                check_both((oriel_axis){.kind = ORIEL_AXIS_SLIDE, .left = left, .right = right}, n, sees_slide);
+        for (int size = 0; size <= n; size++) /* 0: the whole axis */
+            for (int shift = 0; shift < whole(size, n); shift++)
+                check_both((oriel_axis){.kind = ORIEL_AXIS_BLOCK, .size = size, .shift = shift}, n, sees_block);
+        for (int size = 0; size <= n; size++)
+            for (int stride = 0; stride <= whole(size, n); stride++)
+                for (int d = 0; d * whole(size, n) <= n; d++)
+                    check_both((oriel_axis){.kind = ORIEL_AXIS_NEIGHBOR, .size = size, .stride = stride,
+                                            .dilation = d}, n, sees_neighbor);
+    }
+}
+
+/* Sliding-tile attention is a neighbourhood whose stride is the tile, whose size is an odd multiple:
+ * tile of the query and `half` tiles on either side, moved inside. */
+static void test_sliding_tiles(void)
+{
+    for (int tile = 1; tile <= 4; tile++)
+        for (int tiles = 3; tiles * tile <= MOST; tiles++)
+            for (int half = 0; 2 * half + 1 <= tiles; half++) {
+                oriel_axis a = {.kind = ORIEL_AXIS_NEIGHBOR, .size = (2 * half + 1) * tile, .stride = tile};
+                for (int i = 0; i < tiles * tile; i++) {
+                    oriel_span s = oriel_axis_span(a, tiles * tile, i);
+                    int        first = i / tile - half;
+                    first = first < 0 ? 0 : first + 2 * half + 1 > tiles ? tiles - 2 * half - 1 : first;
+                    CHECK(s.first == first * tile && s.count == a.size);
+                }
+            }
+}
+
+/* Lists of another hand, if they are there: "n size stride dilation causal query key key ...", of
+ * the project's oracle in Python. */
+static void test_lists(const char *name)
+{
+    FILE *f = fopen(name, "r");
+    char  line[512];
+    int   bad = 0, lines = 0;
+    CHECK(f != NULL);
+    while (f && fgets(line, sizeof line, f)) {
+        int        n, i, causal, used, at = 0, key;
+        oriel_axis a = {.kind = ORIEL_AXIS_NEIGHBOR};
+        if (line[0] == '#')
+            continue;
+        if (sscanf(line, "%d %d %d %d %d %d%n", &n, &a.size, &a.stride, &a.dilation, &causal, &i, &used) != 6) {
+            bad++;
+            break;
+        }
+        a.causal = causal;
+        oriel_span s = oriel_axis_span(a, n, i);
+        for (int more; sscanf(line + used, "%d%n", &key, &more) == 1; used += more)
+            bad += at >= s.count || key != s.first + at++ * s.step;
+        bad += at != s.count;
+        lines++;
+    }
+    if (f)
+        fclose(f);
+    CHECK_INT(bad, ==, 0);
+    CHECK_INT(lines, >, 500);
+}
+
+int main(void)
+{
+    test_every_axis();
+    test_sliding_tiles();
+    test_lists("tests/golden/window.txt");
+    printf("%ld pairs of query and key\n", pairs);
+    return test_end();
+}
