@@ -65,6 +65,8 @@ run 2 zzz
 says "no command 'zzz'"
 run 2 upscale a.png -o b.png --thread=2 --scal 3
 says 'is --threads meant?'
+run 2 upscale a.png -o b.png --zebra
+ok 'nothing is near' [ "$(head -n 1 err)" = 'oriel upscale: no option --zebra' ]
 run 2 upscale a.png -o b.png --threads 0
 says '--threads is from 1 to 1024, not 0'
 run 2 upscale a.png -o b.png --threads two
@@ -100,13 +102,13 @@ for command in $("$oriel" help | sed -n 's/^  oriel \([a-z]*\) .*/\1/p' | grep -
     "$oriel" "$command" --help >help2.txt
     ok "help $command" cmp -s help.txt help2.txt
     ok "the man page has oriel $command" grep -qE "^\\.S[HS] .*oriel $command" page
-    sed -n 's/^  \(-.,\|   \) --\([a-z-]*\).*/\2/p' help.txt >>known
+    sed -n 's/^  \(-.,\|   \) --\([a-z0-9-]*\).*/\2/p' help.txt >>known
     ok "$command has options" grep -q help known
 done
 for option in $(sort -u known); do
     ok "the man page has --$option" grep -qE "^\\.B.*--$option\\b" page
 done
-for option in $(sed -n 's/^\.BR\{0,1\} -.*--\([a-z-]*\).*/\1/p; s/^\.BR\{0,1\} --\([a-z-]*\).*/\1/p' page | sort -u); do
+for option in $(sed -n 's/^\.BR\{0,1\} -.*--\([a-z0-9-]*\).*/\1/p; s/^\.BR\{0,1\} --\([a-z-]*\).*/\1/p' page | sort -u); do
     ok "--$option of the man page exists" grep -qxF -e "$option" known
 done
 
