@@ -108,7 +108,7 @@ done
 for option in $(sort -u known); do
     ok "the man page has --$option" grep -qE "^\\.B.*--$option\\b" page
 done
-for option in $(sed -n 's/^\.BR\{0,1\} -.*--\([a-z0-9-]*\).*/\1/p; s/^\.BR\{0,1\} --\([a-z-]*\).*/\1/p' page | sort -u); do
+for option in $(sed -n 's/^\.BR\{0,1\} -.*--\([a-z0-9-]*\).*/\1/p; s/^\.BR\{0,1\} --\([a-z0-9-]*\).*/\1/p' page | sort -u); do
     ok "--$option of the man page exists" grep -qxF -e "$option" known
 done
 
