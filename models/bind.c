@@ -42,6 +42,33 @@ void bind_release(binder *b)
     b->scratch = NULL;
 }
 
+static bool take(binder *b, const oriel_tensor *t)
+{
+    int64_t n = ckpt_count(b->c), i = 0;
+    if (!b->taken && !(b->taken = oriel_alloc_zero((size_t)n, sizeof *b->taken))) {
+        bind_fail(b, ORIEL_E_NOMEM);
+        return false;
+    }
+    while (i < n && ckpt_tensor(b->c, i) != t)
+        i++;
+    b->taken[i] = true;
+    return true;
+}
+
+oriel_status bind_end(binder *b)
+{
+    bind_release(b);
+    for (int64_t i = 0; !b->status && i < ckpt_count(b->c); i++)
+        if ((!b->taken || !b->taken[i]) && !ckpt_is_buffer(ckpt_name(b->c, i)))
+            bind_fail(b, oriel_fail(ORIEL_E_FORMAT,
+                                    "tensor %s belongs to no part of this network that the file has "
+                                    "whole",
+                                    ckpt_name(b->c, i)));
+    oriel_dealloc(b->taken);
+    b->taken = NULL;
+    return b->status;
+}
+
 static float *tensor(binder *b, int ndim, const int64_t *shape, const char *name)
 {
     char have[128], want[128];
@@ -59,7 +86,7 @@ static float *tensor(binder *b, int ndim, const int64_t *shape, const char *name
                                 oriel_tensor_str(&due, want, sizeof want)));
         return NULL;
     }
-    float *data = scratch_new(b, (size_t)oriel_tensor_count(t));
+    float *data = take(b, t) ? scratch_new(b, (size_t)oriel_tensor_count(t)) : NULL;
     if (data)
         ckpt_to_f32(t, data);
     return data;

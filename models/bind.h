@@ -16,6 +16,7 @@ typedef struct binder {
     oriel_status            status;
     uint64_t                bytes; /* of packed weights so far */
     void                   *scratch; /* list of what bind_tensor() made */
+    bool                   *taken;   /* (tensors of c) which of them were asked for */
 } binder;
 
 /* The tensor `name` (printf) as f32, of exactly this shape (ndim sizes). NULL after a failure.
@@ -40,6 +41,10 @@ void bind_conv(binder *b, op_conv *w, const bind_conv_how *how, const char *name
 void bind_norm(binder *b, op_norm *w, int c, float eps, const char *name, ...) ORIEL_PRINTF(5, 6);
 
 void bind_release(binder *b); /* scratch of the tensors so far */
+/* The end of the list: every tensor of the file but stored buffers must have been asked for, or a
+ * block whose first tensor is missing would be left out in silence. Frees what the binder holds;
+ * returns its status. */
+oriel_status bind_end(binder *b);
 void bind_norm_free(op_norm *w);
 
 #endif

@@ -70,14 +70,17 @@ static oriel_status odd(const char *what)
 static oriel_status read_upsampler(config *c, const binder *b)
 {
     int out = c->channels;
-    c->features = (int)bind_size(b, 0, "conv_before_upsample.0.weight");
+    int64_t features = bind_size(b, 0, "conv_before_upsample.0.weight");
+    if (features > 1024)
+        return odd("more than 1024 channels behind conv_before_upsample");
+    c->features = (int)features;
     if (bind_has(b, "conv_up1.weight")) {
         c->up = NEAREST_CONV;
         c->scale = bind_has(b, "conv_up2.weight") ? 4 : 2;
     } else if (c->features) {
         c->up = SHUFFLE;
         c->scale = 1;
-        for (int i = 0; bind_has(b, "upsample.%d.weight", i); i += 2) {
+        for (int i = 0; c->scale <= 16 && bind_has(b, "upsample.%d.weight", i); i += 2) {
             int64_t n = bind_size(b, 0, "upsample.%d.weight", i);
             c->scale *= n == 4 * (int64_t)c->features ? 2 : n == 9 * (int64_t)c->features ? 3 : 0;
         }
@@ -290,7 +293,7 @@ static oriel_status swinir_open(void **net, oriel_device *dev, const oriel_check
         s = ORIEL_E_NOMEM;
         goto done;
     }
-    if ((s = bind(&b, m)))
+    if ((s = bind(&b, m)) || (s = bind_end(&b)))
         goto done;
     info->scale = m->c.scale;
     info->channels = m->c.channels;
@@ -298,8 +301,9 @@ static oriel_status swinir_open(void **net, oriel_device *dev, const oriel_check
     info->task = m->c.scale > 1 ? "upscale" : m->c.window == 7 ? "jpeg" : "denoise";
     info->weight_bytes = b.bytes;
 done:
-    bind_release(&b);
     if (s) {
+        bind_fail(&b, s);
+        bind_end(&b);
         swinir_free(dev, m);
         *net = NULL;
     }
