@@ -110,6 +110,10 @@ double best_of(void (*call)(void *), void *arg)
 
 /* ---- levels ------------------------------------------------------------------------------- */
 
+#if defined(__x86_64__)
+extern const panel_ops panel_amx_emulated; /* amx_emulated.c */
+#endif
+
 typedef struct level {
     const panel_ops *p;
     unsigned         mask;
@@ -121,6 +125,7 @@ static const level levels[] = {
     {&panel_avx2, ORIEL_CPU_AVX2},
     {&panel_avx512, ORIEL_CPU_AVX2 | ORIEL_CPU_AVX512},
     {&panel_bf16, ORIEL_CPU_AVX2 | ORIEL_CPU_AVX512 | ORIEL_CPU_AVX512_BF16},
+    {&panel_amx_emulated, ORIEL_CPU_AVX2 | ORIEL_CPU_AVX512 | ORIEL_CPU_AVX512_BF16},
     {&panel_amx, ORIEL_CPU_AVX2 | ORIEL_CPU_AVX512 | ORIEL_CPU_AVX512_BF16 | ORIEL_CPU_AMX_BF16},
 #endif
 };

@@ -63,9 +63,12 @@ typedef struct panel_attend {
     float       *s;          /* scratch, panel_attend_floats() */
 } panel_attend;
 
+/* Room for the logits of a strip and, for bf16 levels, the three operands in their own layouts. */
 static inline size_t panel_attend_floats(int d, int t, int nk)
 {
-    return (size_t)(nk + 1) * PANEL_STRIP + (size_t)(d + 2) * 2 * (size_t)t;
+    size_t d32 = (size_t)oriel_round_up(d, 32), nk32 = (size_t)oriel_round_up(nk, 32);
+    size_t lanes = (size_t)oriel_round_up(t, PANEL_LANES_MAX);
+    return nk32 * PANEL_STRIP + d32 / 2 * (2 * lanes + 2 * nk32);
 }
 
 typedef struct panel_ops {
@@ -130,6 +133,12 @@ void         panel_unpack(panel_weights *w); /* frees */
     {                                                                                              \
         -0.9999963287f, -1.151177111f, -0.4588343209f, -0.05333741840f, 0.008036985610f,           \
             -7.569196954e-4f, 3.177536031e-5f                                                      \
+    }
+/* The same to the precision of bf16 operands: relative 7.5e-5; GELU absolute 1.9e-5. */
+#define PANEL_EXP2_HALF {0.9999280723f, 0.6932609871f, 0.2426111431f, 0.05517167035f}
+#define PANEL_GELU_TAIL_HALF                                                                       \
+    {                                                                                              \
+        -1.000374030f, -1.147820881f, -0.4674138257f, -0.04439134564f, 0.003920559427f             \
     }
 #define PANEL_GELU_END 5.5f
 

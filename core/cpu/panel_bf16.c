@@ -10,6 +10,7 @@
 #include "core/cpu/panel.h"
 #include "core/cpu/simd_bf16.h"
 
+#define PANEL_HALF
 #define PANEL_NO_GEMM
 #define PANEL_NO_ATTEND
 #include "core/cpu/panel_simd.h"
@@ -18,7 +19,7 @@ enum { K_STEP = 2 };
 
 SIMD static void pair2(void *dst, const float *src, ptrdiff_t ld, int c, int t)
 {
-    pair(dst, src, ld, c, t, K_STEP);
+    pair_rows(dst, ld, src, ld, c, t, K_STEP);
 }
 
 SIMD_INLINE void product(const panel_gemm *g, const uint32_t *w, int n, int t, const int vecs)
@@ -167,22 +168,14 @@ SIMD_INLINE void attend_strip(const panel_attend *a, const halves *h, int i, con
 SIMD static void halve(const panel_attend *a, halves *h)
 {
     h->pairs = (a->d + 1) / 2;
-    h->q = (uint32_t *)a->s + (size_t)(a->nk + 1) * PANEL_STRIP;
+    h->q = (uint32_t *)a->s + (size_t)oriel_round_up(a->nk, 32) * PANEL_STRIP;
     h->k = h->q + h->pairs * a->t;
     h->v = h->k + h->pairs * a->t;
-    for (int p = 0; p < h->pairs; p++)
-        for (int i = 0; i < a->t; i += LANES) {
-            const float *q = a->q + 2 * p * a->ld + i, *k = a->k + 2 * p * a->ld + i;
-            bool         two = 2 * p + 1 < a->d;
-            _mm512_storeu_si512(h->q + p * a->t + i,
-                                v_pair(v_load(q), two ? v_load(q + a->ld) : v_set(0.f)));
-            _mm512_storeu_si512(h->k + p * a->t + i,
-                                v_pair(v_load(k), two ? v_load(k + a->ld) : v_set(0.f)));
-        }
+    pair_rows(h->q, a->t, a->q, a->ld, a->d, a->t, K_STEP);
+    pair_rows(h->k, a->t, a->k, a->ld, a->d, a->t, K_STEP);
     for (int d = 0; d < a->d; d++)
         for (int i = 0; i < a->t; i += LANES)
-            _mm256_storeu_si256((__m256i *)(h->v + d * (a->t / 2) + i / 2),
-                                (__m256i)_mm512_cvtneps_pbh(v_load(a->v + d * a->ld + i)));
+            v_store_half(h->v + d * (a->t / 2) + i / 2, v_load(a->v + d * a->ld + i));
 }
 
 SIMD static void attend(const panel_attend *a)

@@ -5,26 +5,37 @@
  * Registers: a product holds PANEL_ROWS outputs x VECS vectors of tokens: 24 of 32 with AVX-512,
  *   12 of 16 with AVX2; a step loads VECS vectors and PANEL_ROWS weights for PANEL_ROWS x VECS FMAs.
  * Bound: FMA. A strip of 64 tokens uses each weight 64 times and streams x from L1 or L2.
+ * PANEL_HALF: exponentials as exact as bf16 operands need them.
  * Sums run over taps, then channels, in order, so the bits do not depend on where a strip begins.
  */
 
+/* 2^x for finite x; far below the range 0 */
 SIMD_INLINE vec v_exp2(vec x)
 {
+#ifdef PANEL_HALF
+    static const float c[] = PANEL_EXP2_HALF;
+#else
     static const float c[] = PANEL_EXP2;
-    vec                n = v_round(v_max(x, v_set(-200.f))), f = v_sub(v_max(x, v_set(-200.f)), n);
-    vec                p = v_fma(v_set(c[5]), f, v_set(c[4]));
-    p = v_fma(p, f, v_set(c[3]));
-    p = v_fma(p, f, v_set(c[2]));
-    p = v_fma(p, f, v_set(c[1]));
-    p = v_fma(p, f, v_set(c[0]));
+#endif
+    enum { TOP = sizeof c / sizeof *c - 1 };
+    vec n = v_round(x), f = v_sub(x, n), p = v_set(c[TOP]);
+#pragma GCC unroll 8
+    for (int i = TOP - 1; i >= 0; i--)
+        p = v_fma(p, f, v_set(c[i]));
     return v_scale(p, n);
 }
 
 SIMD_INLINE vec v_gelu(vec x)
 {
+#ifdef PANEL_HALF
+    static const float c[] = PANEL_GELU_TAIL_HALF;
+#else
     static const float c[] = PANEL_GELU_TAIL;
-    vec                t = v_min(v_abs(x), v_set(PANEL_GELU_END)), p = v_set(c[6]);
-    for (int i = 5; i >= 0; i--)
+#endif
+    enum { TOP = sizeof c / sizeof *c - 1 };
+    vec t = v_min(v_abs(x), v_set(PANEL_GELU_END)), p = v_set(c[TOP]);
+#pragma GCC unroll 8
+    for (int i = TOP - 1; i >= 0; i--)
         p = v_fma(p, t, v_set(c[i]));
     return v_sub(v_max(x, v_set(0.f)), v_mul(t, v_exp2(p)));
 }

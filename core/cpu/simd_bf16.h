@@ -21,17 +21,24 @@ SIMD_INLINE vec v_dot(vec acc, __m512i a, __m512i b)
     return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
 }
 
-SIMD static void pair(void *dst, const float *src, ptrdiff_t ld, int c, int t, int k_step)
+/* Rows of pairs of channels, zero up to a multiple of k_step channels. */
+SIMD_INLINE void pair_rows(uint32_t *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int c,
+                           int t, int k_step)
 {
-    uint32_t *out = dst;
-    int       rows = (c + k_step - 1) / k_step * k_step / 2;
+    int rows = (c + k_step - 1) / k_step * k_step / 2;
     for (int p = 0; p < rows; p++)
         for (int i = 0; i < t; i += LANES) {
-            const float *lo = src + 2 * p * ld + i;
+            const float *lo = src + 2 * p * lds + i;
             vec          a = 2 * p < c ? v_load(lo) : v_set(0.f);
-            vec          b = 2 * p + 1 < c ? v_load(lo + ld) : v_set(0.f);
-            _mm512_storeu_si512(out + p * ld + i, v_pair(a, b));
+            vec          b = 2 * p + 1 < c ? v_load(lo + lds) : v_set(0.f);
+            _mm512_storeu_si512(dst + p * ldd + i, v_pair(a, b));
         }
+}
+
+/* 16 floats as bf16 into 32 bytes */
+SIMD_INLINE void v_store_half(void *p, vec a)
+{
+    _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(a));
 }
 
 #endif
