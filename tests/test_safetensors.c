@@ -187,6 +187,145 @@ static void test_damaged(void)
     free(b.p);
 }
 
+/* ---- architectures ------------------------------------------------------------------------------
+ */
+
+/* Names and what they must be taken for. Of some, the names of another are there too: the order of
+ * the fingerprints decides. */
+static const struct {
+    const char *architecture, *names;
+} fingerprints[] = {
+#define BLOCK  "layers.0.residual_group.blocks.0."
+#define SWINIR "conv_first.weight " BLOCK "attn.relative_position_bias_table "
+    {"HAT",
+     SWINIR "layers.0.residual_group.overlap_attn.qkv.weight " BLOCK "conv_block.cab.0.weight"},
+    {"SwinIR", SWINIR "layers.0.residual_group.overlap_attn.qkv.weight"},
+    {"ATD", SWINIR "layers.0.residual_group.td"},
+    {"SRFormer", SWINIR BLOCK "attn.aligned_relative_position_index"},
+    {"SRFormer", SWINIR BLOCK "attn.q.weight " BLOCK "attn.kv.weight " BLOCK
+                              "mlp.dwconv.depthwise_conv.0.weight"},
+    {"DRCT", "conv_first.weight layers.0.swin1.attn.qkv.weight layers.0.adjust1.weight"},
+    {"CRAFT", "conv_first.weight layers.0.residual_group.hf_blocks.0.attn.temperature"},
+    {"HiT-SR", "conv_first.weight " BLOCK "correlation.qv.linear.weight"},
+    {"CAT", "layers.0.blocks.0.attns.0.pos.pos_proj.weight before_RG.1.weight"},
+    {"Swin2SR", SWINIR BLOCK "attn.logit_scale patch_embed.proj.weight"},
+    {"SwinIR", SWINIR},
+    {"SwinIR", "conv_first.1.weight " BLOCK "attn.relative_position_bias_table"},
+    {"CAMixerSR", "head.weight global_predictor.0.weight body.3.x"},
+    {"NGswin", "encoder_layer1.blocks.0.ngram_window_partition.x"},
+    {"RF-DETR", "backbone.0.encoder.encoder.encoder.layer.0.attention.attention.query.weight "
+                "transformer.decoder.layers.0.cross_attn.sampling_offsets.weight"},
+    {"LW-DETR", "backbone.0.encoder.blocks.0.attn.q_bias "
+                "transformer.decoder.layers.0.cross_attn.sampling_offsets.weight"},
+    {"ViTDet", "backbone.net.blocks.0.attn.rel_pos_h proposal_generator.rpn_head.conv.weight"},
+    {"SAM image encoder", "image_encoder.blocks.0.attn.rel_pos_h"},
+    {"Swin R-CNN", "backbone.layers.0.blocks.0.attn.relative_position_bias_table "
+                   "roi_head.bbox_head.0.x"},
+    {"Swin v2", "layers.0.blocks.0.attn.cpb_mlp.0.weight head.weight patch_embed.proj.weight "
+                "layers.0.blocks.0.attn.relative_position_bias_table"},
+    {"Swin", "layers.0.blocks.0.attn.relative_position_bias_table patch_embed.proj.weight "
+             "head.fc.weight"},
+    {"NAT", "levels.0.blocks.0.attn.rpb"},
+    {"CSWin", "stage1.0.attns.0.get_v.weight merge1.conv.weight"},
+    {"FasterViT", "levels.2.global_tokenizer.x"},
+    {"FasterViT", "levels.2.blocks.0.hat_attn.qkv"},
+    {"MViTv2", "blocks.0.attn.norm_q.weight"},
+    {"MViTv2", "module.blocks.0.attn.pool_q.weight"},
+    {NULL, "head.weight body.0.x"},
+    {NULL, BLOCK "attn.relative_position_bias_table"},
+    {NULL, "levels.0.blocks.0.attn.rpb2"},
+};
+
+static void test_architectures(void)
+{
+    for (size_t i = 0; i < sizeof fingerprints / sizeof *fingerprints; i++) {
+        char header[2048] = "{";
+        size_t n = 1;
+        for (const char *p = fingerprints[i].names; *p;) {
+            size_t len = strcspn(p, " ");
+            n += (size_t)snprintf(header + n, sizeof header - n,
+                                  "%s\"%.*s\":{\"dtype\":\"F32\",\"shape\":[0],"
+                                  "\"data_offsets\":[0,0]}",
+                                  n > 1 ? "," : "", (int)len, p);
+            p += len + strspn(p + len, " ");
+        }
+        strcpy(header + n, "}");
+        bytes b = safetensors(header, 0);
+        oriel_checkpoint *c = NULL;
+        CHECK_OK(ckpt_parse(&c, b.p, b.n, NULL));
+        const char *got = c ? info_of(c).architecture : "none",
+                   *want = fingerprints[i].architecture;
+        CHECK(!got == !want && (!got || !strcmp(got, want)));
+        if (got && want && strcmp(got, want) != 0)
+            fprintf(stderr, "  %s where %s was due\n", got, want);
+        oriel_checkpoint_free(&c);
+        free(b.p);
+    }
+}
+
+/* Tensors of these names and shapes: "name:2,3 name:4" */
+static void check_details(const char *tensors, const char *want)
+{
+    char header[4096] = "{";
+    size_t n = 1, at = 0;
+    for (const char *p = tensors; *p;) {
+        size_t len = strcspn(p, " "), name = strcspn(p, ":"), bytes_due = 4;
+        for (const char *q = p + name + 1; q < p + len; q += strcspn(q, ", ") + 1)
+            bytes_due *= strtoul(q, NULL, 10);
+        n += (size_t)snprintf(header + n, sizeof header - n,
+                              "%s\"%.*s\":{\"dtype\":\"F32\",\"shape\":[%.*s],"
+                              "\"data_offsets\":[%zu,%zu]}",
+                              n > 1 ? "," : "", (int)name, p, (int)(len - name - 1), p + name + 1,
+                              at, at + bytes_due);
+        at += bytes_due;
+        p += len + strspn(p + len, " ");
+    }
+    strcpy(header + n, "}");
+    bytes b = safetensors(header, at);
+    oriel_checkpoint *c = NULL;
+    CHECK_OK(ckpt_parse(&c, b.p, b.n, NULL));
+    CHECK(c && !strcmp(info_of(c).details, want));
+    if (c && strcmp(info_of(c).details, want) != 0)
+        fprintf(stderr, "  said: %s\n  due:  %s\n", info_of(c).details, want);
+    oriel_checkpoint_free(&c);
+    free(b.p);
+}
+
+static void test_details(void)
+{
+#define GROUPS                                                                                     \
+    "layers.0.residual_group.blocks.0.norm1.weight:8 "                                             \
+    "layers.0.residual_group.blocks.1.norm1.weight:8 "                                             \
+    "layers.1.residual_group.blocks.0.norm1.weight:8 " BLOCK "mlp.fc1.weight:12,8 " BLOCK          \
+    "attn.relative_position_bias_table:225,4 "                                                     \
+    "layers.1.residual_group.blocks.0.attn.relative_position_bias_table:225,4 "
+    check_details("conv_first.weight:8,3,3,3 " GROUPS "conv_after_body.weight:8,8,3,3 "
+                  "conv_before_upsample.0.weight:16,8,3,3 upsample.0.weight:64,16,3,3 "
+                  "upsample.2.weight:64,16,3,3 conv_last.weight:3,16,3,3",
+                  "x4, embed 8, depths 2 1, heads 4, window 8, mlp 1.5, pixelshuffle, 3 channels");
+    check_details("conv_first.weight:8,3,3,3 " GROUPS "conv_after_body.0.weight:2,8,3,3 "
+                  "conv_before_upsample.0.weight:16,8,3,3 upsample.0.weight:144,16,3,3",
+                  "x3, embed 8, depths 2 1, heads 4, window 8, mlp 1.5, pixelshuffle, 3conv, "
+                  "3 channels");
+    check_details("conv_first.weight:8,3,3,3 " GROUPS "conv_after_body.weight:8,8,3,3 "
+                  "conv_before_upsample.0.weight:16,8,3,3 conv_up1.weight:16,16,3,3 "
+                  "conv_up2.weight:16,16,3,3",
+                  "x4, embed 8, depths 2 1, heads 4, window 8, mlp 1.5, nearest+conv, 3 channels");
+    check_details("conv_first.weight:8,1,3,3 " GROUPS "conv_after_body.weight:8,8,3,3 "
+                  "conv_last.weight:1,8,3,3",
+                  "x1, embed 8, depths 2 1, heads 4, window 8, mlp 1.5, no upsampler, 1 channel");
+    check_details("conv_first.1.weight:8,12,3,3 " GROUPS "conv_after_body.weight:8,8,3,3 "
+                  "conv_before_upsample.0.weight:16,8,3,3 conv_up1.weight:16,16,3,3 "
+                  "conv_up2.weight:16,16,3,3",
+                  "x2, embed 8, depths 2 1, heads 4, window 8, mlp 1.5, nearest+conv, 3 channels");
+    check_details("patch_embed.proj.weight:8,3,4,4 head.weight:10,16 "
+                  "layers.0.blocks.0.norm1.weight:8 layers.1.blocks.0.norm1.weight:16 "
+                  "layers.1.blocks.1.norm1.weight:16 layers.0.blocks.0.mlp.fc1.weight:32,8 "
+                  "layers.0.blocks.0.attn.relative_position_bias_table:169,2 "
+                  "layers.1.blocks.0.attn.relative_position_bias_table:169,4",
+                  "embed 8, depths 1 2, heads 2 4, window 7, mlp 4, 10 classes");
+}
+
 /* ---- an index and its shards --------------------------------------------------------------------
  */
 
@@ -322,6 +461,8 @@ int main(void)
     test_bad();
     test_limits();
     test_damaged();
+    test_architectures();
+    test_details();
     test_index();
     test_no_memory();
     return test_end();
