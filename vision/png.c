@@ -224,7 +224,7 @@ static void write_file(job *j)
     size_t row = (size_t)img->width * img->channels * (img->depth / 8);
     for (int y = 0; y < img->height; y++)
         png_write_row(j->png, (png_const_bytep)img->data + y * row);
-    png_write_end(j->png, j->info);
+    png_write_end(j->png, NULL); /* with info, libpng 1.6.39 writes eXIf twice */
 }
 
 oriel_status oriel_png_encode(oriel_buffer *out, const oriel_image *img,
