@@ -141,7 +141,8 @@ typedef struct wanted {
 static bool takes(const checkop *o, const level *l, const wanted *w)
 {
     return (!w->op || !strcmp(w->op, o->name)) && (!w->level || !strcmp(w->level, l->p->name)) &&
-           (o->kinds & (l->p->bf16 ? HALVES : FLOATS));
+           (o->kinds & (l->p->bf16 ? HALVES : FLOATS)) &&
+           (!(o->kinds & DEVICE) || panel_choose(l->mask, l->p->bf16) == l->p);
 }
 
 static bool here(const level *l, unsigned found)

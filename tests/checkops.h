@@ -41,12 +41,13 @@ float bf16(float v); /* rounded to nearest even, by arithmetic */
 
 #define EPS 0x1p-24 /* half a step at 1: what one float operation adds */
 
-enum { FLOATS = 1, HALVES = 2 };
+enum { FLOATS = 1, HALVES = 2, DEVICE = 4 };
 
 typedef struct checkop {
     const char *name;
     int         seeds; /* problems that a run of everything takes */
-    int         kinds; /* levels that have it: FLOATS, HALVES or both */
+    int         kinds; /* levels that have it: FLOATS, HALVES or both; DEVICE: only those that a
+                          device chooses */
     void (*check)(problem *q);
     double (*bench)(const problem *q, double *seconds); /* flops of a call; or NULL */
 } checkop;

@@ -222,6 +222,6 @@ static void check_block(problem *q)
 }
 
 const checkop checkops_block[] = {
-    {"block", 60, FLOATS | HALVES, check_block, NULL},
+    {"block", 60, FLOATS | HALVES | DEVICE, check_block, NULL},
     {0},
 };

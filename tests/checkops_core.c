@@ -304,9 +304,9 @@ static void check_input(problem *q)
 }
 
 const checkop checkops_core[] = {
-    {"conv", 150, FLOATS | HALVES, check_conv, bench_conv},
-    {"mapnorm", 20, FLOATS, check_map_norm, NULL},
-    {"nearest2", 40, FLOATS, check_nearest, NULL},
-    {"input", 200, FLOATS, check_input, NULL},
+    {"conv", 100, FLOATS | HALVES | DEVICE, check_conv, bench_conv},
+    {"mapnorm", 20, FLOATS | DEVICE, check_map_norm, NULL},
+    {"nearest2", 40, FLOATS | DEVICE, check_nearest, NULL},
+    {"input", 200, FLOATS | DEVICE, check_input, NULL},
     {0},
 };

@@ -53,7 +53,6 @@ static bool read_text(FILE *f)
 {
     char word[8];
     while (fscanf(f, "%7s", word) == 1) {
-        golden_net *n = &nets[net_count - 1];
         if (!strcmp(word, "net")) {
             swinir_net *s = &nets[net_count++].net;
             if (fscanf(f, "%31s %31s %d %d %d %d %d %d %d %d %d", s->name, s->up, &s->scale,
@@ -62,6 +61,9 @@ static bool read_text(FILE *f)
                 return false;
             continue;
         }
+        if (!net_count)
+            return false;
+        golden_net  *n = &nets[net_count - 1];
         golden_case *c = &n->c[n->cases++];
         if (strcmp(word, "case") ||
             fscanf(f, "%d %d %d %u %d", &c->height, &c->width, &c->pad, &c->seed, &c->maps) != 5)
