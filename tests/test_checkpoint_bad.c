@@ -255,7 +255,7 @@ static void test_broken_pickles(void)
     } cases[] = {
 #define CASE(text, says, status) {"\x80\x02" text, sizeof(text) + 1, says, status}
         CASE("R.", "stack is empty", ORIEL_E_FORMAT),
-        CASE("N(R.", "stack is empty", ORIEL_E_FORMAT), /* the mark hides what is below it */
+        CASE("NN(R.", "stack is empty", ORIEL_E_FORMAT), /* the mark hides what is below it */
         CASE("(.", "open mark", ORIEL_E_FORMAT),
         CASE(".", "empty stack", ORIEL_E_FORMAT),
         CASE("t.", "mark is missing", ORIEL_E_FORMAT),

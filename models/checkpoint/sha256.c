@@ -20,6 +20,18 @@ static uint32_t rotate(uint32_t x, int n)
     return x >> n | x << (32 - n);
 }
 
+/* One round. The eight words of state change places each time: so their names do, below. */
+static inline void step(uint32_t s[8], int i, uint32_t add)
+{
+    uint32_t a = s[-i & 7], b = s[(1 - i) & 7], c = s[(2 - i) & 7];
+    uint32_t e = s[(4 - i) & 7], f = s[(5 - i) & 7], g = s[(6 - i) & 7];
+    uint32_t t = s[(7 - i) & 7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) +
+                 ((e & f) ^ (~e & g)) + add;
+    s[(3 - i) & 7] += t;
+    s[(7 - i) & 7] =
+        t + (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+}
+
 static void block(uint32_t h[8], const unsigned char *p)
 {
     uint32_t w[64], s[8];
@@ -31,15 +43,16 @@ static void block(uint32_t h[8], const unsigned char *p)
                (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
     }
     memcpy(s, h, sizeof s);
-    for (int i = 0; i < 64; i++) {
-        uint32_t e = s[4], a = s[0];
-        uint32_t t1 = s[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) +
-                      ((e & s[5]) ^ (~e & s[6])) + round_constant[i] + w[i];
-        uint32_t t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) +
-                      ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
-        memmove(s + 1, s, 7 * sizeof *s);
-        s[4] += t1;
-        s[0] = t1 + t2;
+    for (int i = 0; i < 64; i += 8) { /* eight at once, so that the places are constants */
+        const uint32_t *k = round_constant + i, *v = w + i;
+        step(s, 0, k[0] + v[0]);
+        step(s, 1, k[1] + v[1]);
+        step(s, 2, k[2] + v[2]);
+        step(s, 3, k[3] + v[3]);
+        step(s, 4, k[4] + v[4]);
+        step(s, 5, k[5] + v[5]);
+        step(s, 6, k[6] + v[6]);
+        step(s, 7, k[7] + v[7]);
     }
     for (int i = 0; i < 8; i++)
         h[i] += s[i];

@@ -295,7 +295,7 @@ static oriel_status unwrap(search *s, const torch_source *src, const char *key)
         return no_candidate(s);
     if (!best)
         return oriel_fail(ORIEL_E_ARG, "no dictionary %s with tensors; there are: %s",
-                          SHOWN(((ckpt_text){key, strlen(key)})), others);
+                          *key ? SHOWN(((ckpt_text){key, strlen(key)})) : "(root)", others);
     c->key = best->path;
     c->other_keys = others;
     c->arch = best->arch;
