@@ -203,6 +203,11 @@ static void test_hostile_pickles(void)
     for (int i = 0; i < 257; i++)
         PUT("(");
     refuses(pickle, length, ORIEL_E_FORMAT, "256 levels");
+    begin();
+    for (int i = 0; i < 256; i++)
+        PUT("(");
+    PUT(".");
+    refuses(pickle, length, ORIEL_E_FORMAT, "open mark");
 
     begin(); /* doubling through the memo: 2^60 items, were they copied */
     PUT("]q\1");
