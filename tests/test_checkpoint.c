@@ -222,6 +222,18 @@ static void test_keys(void)
     CHECK(!c && strstr(oriel_error(), "net") && strstr(oriel_error(), "params_ema"));
 }
 
+/* A network that is known goes before a name that is preferred, and many tensors before few. */
+static void test_choice(void)
+{
+    oriel_checkpoint *c = NULL;
+    CHECK_OK(oriel_checkpoint_open(&c, DIR "choice.pkl", NULL));
+    if (!c)
+        return;
+    CHECK(!strcmp(info_of(c).key, "net") && ckpt_architecture(c) == CKPT_SWINIR);
+    CHECK(!strcmp(info_of(c).other_keys, "params_ema, small"));
+    oriel_checkpoint_free(&c);
+}
+
 static void test_values(void)
 {
     oriel_checkpoint *c = NULL;
@@ -377,6 +389,7 @@ int main(void)
     test_rare();
     test_numpy();
     test_keys();
+    test_choice();
     test_values();
     test_buffers();
     test_sha256();

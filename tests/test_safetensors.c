@@ -103,6 +103,7 @@ static void test_bad(void)
         {"{" ITEM("a", "F32", "[1]", "[0,4]") "}", 3, "out of the file"},
         {"{" ITEM("a", "F32", "[1]", "[0,4]") "}", 5, "after the last tensor"},
         {"{" ITEM("a", "F32", "[2]", "[0,4]") "}", 4, "as its shape says"},
+        {"{" ITEM("a", "F32", "[1]", "[0,8]") "}", 8, "as its shape says"},
         {"{" ITEM("a", "F32", "[1]", "[4,0]") "}", 4, "out of the file"},
         {"{" ITEM("a", "F32", "[1]", "[0]") "}", 4, "two numbers"},
         {"{" ITEM("a", "F32", "[1]", "[0,4,4]") "}", 4, "two numbers"},
