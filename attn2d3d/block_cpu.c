@@ -101,25 +101,25 @@ static bool tokens(const job *j, int wy, int wx, int64_t *at, float *region)
     return masked;
 }
 
-/* Ask for the tokens of the window that comes next while this one is computed. */
-static void prefetch(const job *j, int wy, int wx)
+/* Ask for rows [begin, end) of the window that comes next while this one is computed; a few at a time,
+ * so that the requests find room. wy -1: there is none. */
+static void prefetch(const job *j, int wy, int wx, int begin, int end)
 {
-    int     w = j->b->window, y[MAX_SIDE], x[MAX_SIDE];
-    bool    other[MAX_SIDE];
-    int64_t row = w * j->x.t.stride[1] * (int64_t)sizeof(float);
-    along((int)j->x.t.shape[0], w, j->shift, wy, y, other);
-    along((int)j->x.t.shape[1], w, j->shift, wx, x, other);
-    if (x[w - 1] != x[0] + w - 1) /* wraps around: rare */
+    int     w = j->b->window, ny = (int)j->x.t.shape[0], nx = (int)j->x.t.shape[1];
+    int     x = wx * w + j->shift;
+    int64_t bytes = w * j->x.t.stride[1] * (int64_t)sizeof(float);
+    if (wy < 0 || x + w > nx) /* wraps around: rare */
         return;
-    for (int r = 0; r < w; r++) {
-        const char *p = (const char *)((const float *)j->x.t.data + y[r] * j->x.t.stride[0] +
-                                       x[0] * j->x.t.stride[1]);
-        for (int64_t i = 0; i < row; i += 64)
+    for (int r = begin; r < end; r++) {
+        int64_t     y = (wy * w + j->shift + r) % ny;
+        const char *p = (const char *)((const float *)j->x.t.data + y * j->x.t.stride[0] +
+                                       x * j->x.t.stride[1]);
+        for (int64_t i = 0; i < bytes; i += 64)
             __builtin_prefetch(p + i, 0, 2);
     }
 }
 
-static void window(const job *j, int wy, int wx, char *scratch)
+static void window(const job *j, int wy, int wx, int next_y, int next_x, char *scratch)
 {
     const attn_block *b = j->b;
     const panel_ops  *p = j->p;
@@ -140,6 +140,7 @@ static void window(const job *j, int wy, int wx, char *scratch)
     linear(j, &b->qkv, norm, pair, wide, PANEL_LINEAR, false);
     for (int h = 0; h < b->heads; h++) {
         const float *q = wide + (ptrdiff_t)h * d * t;
+        prefetch(j, next_y, next_x, h * b->window / b->heads, (h + 1) * b->window / b->heads);
         p->attend(&(panel_attend){.q = q,
                                   .k = q + (ptrdiff_t)b->c * t,
                                   .v = q + (ptrdiff_t)2 * b->c * t,
@@ -166,9 +167,9 @@ static void range(void *arg, int64_t begin, int64_t end, int worker)
     int        across = (int)j->x.t.shape[1] / j->b->window;
     panel_enter(j->p);
     for (int64_t i = begin; i < end; i++) {
-        if (i + 1 < end)
-            prefetch(j, (int)((i + 1) / across), (int)((i + 1) % across));
-        window(j, (int)(i / across), (int)(i % across), j->scratch + j->l.size * (size_t)worker);
+        int next_y = i + 1 < end ? (int)((i + 1) / across) : -1;
+        window(j, (int)(i / across), (int)(i % across), next_y, (int)((i + 1) % across),
+               j->scratch + j->l.size * (size_t)worker);
     }
     panel_leave(j->p);
 }
