@@ -11,9 +11,9 @@ cmake --preset release >build/configure.log 2>&1 || {
 }
 cmake --build --preset release -j "$jobs"
 oriel=build/release/tools/oriel
-in=samples/pictures/gecko.jpg out=demo/gecko-x4.png
+in=samples/pictures/elephant-small.png out=demo/elephant-x4.png
 echo "$oriel upscale $in -o $out"
 "$oriel" upscale "$in" -o "$out" --force --verbose
 echo
-echo "The photograph:  $PWD/$in (320 x 213)"
-echo "Four times that: $PWD/$out"
+echo "The photograph:  $PWD/$in (330 x 240)"
+echo "Four times that: $PWD/$out (1320 x 960)"
