@@ -14,7 +14,7 @@
 #include <stdarg.h>
 #include <time.h>
 
-#include "../bench/peak.h"
+#include "bench/peak.h"
 #include "test.h"
 
 enum { RED = 64 };
