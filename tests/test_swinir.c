@@ -339,7 +339,8 @@ int main(void)
     for (int i = 0; i < net_count; i++) {
         CHECK(swinir_net_write(&nets[i].net, path, NULL));
         test_golden(&nets[i], worst);
-        test_same_bits(&nets[i]);
+        if (i % 3 == 0) /* one or two of every upsampler */
+            test_same_bits(&nets[i]);
     }
     oriel_cpu_mask(~0u);
     remove(path);
