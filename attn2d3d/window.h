@@ -22,20 +22,7 @@
 #ifndef ATTN2D3D_WINDOW_H
 #define ATTN2D3D_WINDOW_H
 
-#include <stdbool.h>
-
-typedef enum oriel_axis_kind {
-    ORIEL_AXIS_FULL = 0,
-    ORIEL_AXIS_NEIGHBOR,
-    ORIEL_AXIS_BLOCK,
-    ORIEL_AXIS_SLIDE
-} oriel_axis_kind;
-
-typedef struct oriel_axis { /* {0} is full attention along the axis */
-    oriel_axis_kind kind;
-    int             size, stride, dilation, shift, left, right;
-    bool            causal;
-} oriel_axis;
+#include <oriel/attn.h>
 
 typedef struct oriel_span {
     int first, step, count;

@@ -3,6 +3,7 @@
 #define ORIEL_ORIEL_H
 
 /* All of liboriel. */
+#include <oriel/attn.h>
 #include <oriel/core.h>
 #include <oriel/models.h>
 #include <oriel/vision.h>

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attention: which implementation runs. */
+#include "attn2d3d/attn.h"
+
+#include <stdlib.h>
+
+#include "core/device.h"
+
+const attn_impl *const attn_impls[] = {
+    &attn_c,
+    NULL,
+};
+
+const attn_impl *attn_choose(const attn_job *j, unsigned cpu)
+{
+    const char *wish = getenv("ORIEL_ATTN");
+    int         i = 0;
+    if (wish && *wish) {
+        while (attn_impls[i] && strcmp(attn_impls[i]->name, wish) != 0)
+            i++;
+        if (!attn_impls[i]) {
+            oriel_fail(ORIEL_E_ARG, "attn: ORIEL_ATTN=%s is no implementation of this build", wish);
+            return NULL;
+        }
+    }
+    for (;; i++) {
+        const char *why = attn_impls[i]->reject(j, cpu);
+        if (!why)
+            return attn_impls[i];
+        oriel_logf(ORIEL_LOG_DEBUG, "attn: not %s: %s", attn_impls[i]->name, why);
+    }
+}
+
+oriel_status oriel_attn_run(oriel_device *dev, const oriel_attn *a, const oriel_attn_io *io)
+{
+    attn_job         j;
+    oriel_status     s;
+    const attn_impl *impl;
+    if (!dev)
+        return oriel_fail(ORIEL_E_ARG, "attn: no device");
+    if (!io)
+        return oriel_fail(ORIEL_E_ARG, "attn: no tensors");
+    if ((s = attn_prepare(&j, a, io)))
+        return s;
+    if (!(impl = attn_choose(&j, dev->cpu)))
+        return ORIEL_E_ARG;
+    return impl->run(&j, dev->pool);
+}
+
+void attn_load(float *dst, const oriel_tensor *t, int64_t at, int n)
+{
+    int64_t step = t->stride[t->ndim - 1];
+    if (t->dtype == ORIEL_F32) {
+        const float *p = (const float *)t->data + at;
+        for (int i = 0; i < n; i++)
+            dst[i] = p[i * step];
+    } else {
+        const uint16_t *p = (const uint16_t *)t->data + at;
+        for (int i = 0; i < n; i++)
+            dst[i] = t->dtype == ORIEL_F16 ? oriel_f16_to_f32(p[i * step])
+                                           : oriel_bf16_to_f32(p[i * step]);
+    }
+}
+
+void attn_store(const oriel_tensor *t, int64_t at, const float *src, int n)
+{
+    int64_t step = t->stride[t->ndim - 1];
+    if (t->dtype == ORIEL_F32) {
+        float *p = (float *)t->data + at;
+        for (int i = 0; i < n; i++)
+            p[i * step] = src[i];
+    } else {
+        uint16_t *p = (uint16_t *)t->data + at;
+        for (int i = 0; i < n; i++)
+            p[i * step] = t->dtype == ORIEL_F16 ? oriel_f32_to_f16(src[i]) : oriel_f32_to_bf16(src[i]);
+    }
+}
