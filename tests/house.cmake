@@ -52,6 +52,9 @@ house_test(install-static house sh ${here}/install/check.sh static ${CMAKE_BINAR
 house_test(install-shared house sh ${here}/install/check.sh shared ${CMAKE_BINARY_DIR}/variants)
 set_tests_properties(install-static install-shared PROPERTIES RUN_SERIAL TRUE TIMEOUT 600)
 
+# Is the test of the tests itself alive? Some twenty mutants at each check, all of them when asked.
+house_test(mutants-core house sh ${here}/mutants.sh "^core/(pool|arena|convert|tensor|memory)")
+set_tests_properties(mutants-core PROPERTIES RUN_SERIAL TRUE TIMEOUT 600)
 if(ORIEL_SLOW)
   house_test(mutants slow sh ${here}/mutants.sh)
   set_tests_properties(mutants PROPERTIES RUN_SERIAL TRUE TIMEOUT 3600)
