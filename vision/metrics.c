@@ -17,7 +17,6 @@ typedef struct frame {
     int  width, height; /* after the crop */
     int  crop;
     int  channels; /* 1 or 3 */
-    bool colour;   /* a picture, at least, has colours */
     bool y;        /* compare luma */
 } frame;
 
@@ -36,15 +35,13 @@ static float unit(const oriel_image *img, size_t pixel, int c)
                            : (float)((const uint16_t *)img->data)[at] / 65535.0f;
 }
 
-/* Grey stays as it is among greys; against colours it is three equal ones. */
-static double luma(const oriel_image *img, size_t pixel, bool colour)
+/* Grey is three equal colours, as a reader that gives RGB hands it to BasicSR. */
+static double luma(const oriel_image *img, size_t pixel)
 {
     int    g = img->channels < 3 ? 0 : 1, b = img->channels < 3 ? 0 : 2;
-    double v = unit(img, pixel, 0);
-    if (colour)
-        v = (65.481 * v + 128.553 * (double)unit(img, pixel, g) +
-             24.966 * (double)unit(img, pixel, b) + 16.0) /
-            255.0;
+    double v = (65.481 * (double)unit(img, pixel, 0) + 128.553 * (double)unit(img, pixel, g) +
+                24.966 * (double)unit(img, pixel, b) + 16.0) /
+               255.0;
     return (float)v * 255.0f;
 }
 
@@ -53,7 +50,7 @@ static void load_row(double *row, const oriel_image *img, const frame *f, int y,
 {
     size_t pixel = ((size_t)y + (size_t)f->crop) * (size_t)img->width + (size_t)f->crop;
     for (int x = 0; x < f->width; x++, pixel++)
-        row[x] = f->y ? luma(img, pixel, f->colour) : sample(img, pixel, img->channels < 3 ? 0 : c);
+        row[x] = f->y ? luma(img, pixel) : sample(img, pixel, img->channels < 3 ? 0 : c);
 }
 
 /* The sum of squared differences of a row, and the largest difference so far. */
@@ -139,8 +136,7 @@ static oriel_status frame_of(frame *f, const oriel_image *a, const oriel_image *
     f->height = a->height - 2 * crop;
     f->crop = crop;
     f->y = opt && opt->y;
-    f->colour = a->channels > 2 || b->channels > 2;
-    f->channels = f->colour && !f->y ? 3 : 1;
+    f->channels = !f->y && (a->channels > 2 || b->channels > 2) ? 3 : 1;
     return ORIEL_OK;
 }
 

@@ -154,8 +154,8 @@ typedef struct oriel_compare_result {
 } oriel_compare_result;
 
 /* Compare two pictures of one size as BasicSR's calculate_psnr and calculate_ssim do: samples as
- * 0..255 doubles (16-bit divided by 257), alpha ignored, grey against RGB compared as grey three
- * times. ORIEL_E_ARG (sizes differ, crop leaves nothing), ORIEL_E_NOMEM. */
+ * 0..255 doubles (16-bit divided by 257), alpha ignored, grey taken as three equal colours where RGB
+ * or luma is compared. ORIEL_E_ARG (sizes differ, crop leaves nothing), ORIEL_E_NOMEM. */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_compare(oriel_compare_result *out,
                                                             const oriel_image *a,
                                                             const oriel_image *b,

@@ -53,9 +53,9 @@ def prepare(x, depth, colour, y):
         v = x / (1.0 if depth == 8 else 257.0)
         return np.repeat(v, 3, 2) if colour and v.shape[2] == 1 else v
     v = x.astype(np.float32) / np.float32((1 << depth) - 1)
-    if colour:
-        v = np.dot(np.repeat(v, 3 // v.shape[2], 2), [65.481, 128.553, 24.966])[..., None] + 16.0
-        v = (v / 255.0).astype(np.float32)
+    # grey too: BasicSR's reader makes three equal colours of it
+    v = np.dot(np.repeat(v, 3 // v.shape[2], 2), [65.481, 128.553, 24.966])[..., None] + 16.0
+    v = (v / 255.0).astype(np.float32)
     return (v * np.float32(255.0)).astype(np.float64)
 
 
