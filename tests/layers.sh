@@ -9,12 +9,12 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 # folder | what its "..." includes may start with | which <oriel/...> | which outside libraries
 matrix() {
     cat <<'M'
-include   |-                        |core attn vision video models |-
+include   |-                        |core attn kv vision video models |-
 core      |core                     |core                          |-
-attn2d3d  |core attn2d3d            |core attn                     |-
+attn2d3d  |core attn2d3d            |core attn kv                  |-
 vision    |core vision              |core vision                   |png.h stb/ zlib.h jpeglib.h
 video     |core video               |core vision video             |libav libsw
-models    |core attn2d3d models     |core attn models              |cjson/ zlib.h
+models    |core attn2d3d models     |core attn kv models           |cjson/ zlib.h
 tools     |tools                    |*                             |-
 samples   |-                        |*                             |-
 bench     |core attn2d3d vision models bench |*                    |-

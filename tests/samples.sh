@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Runs every sample on the sample pictures with the default models, and looks at what comes out.
-# usage: samples.sh DIRECTORY-OF-THE-PROGRAMS
+# usage: samples.sh DIRECTORY-OF-THE-PROGRAMS [SCALES]    by default of both models: "2 4"
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 bin=${1:?usage: samples.sh DIRECTORY}
@@ -26,7 +26,7 @@ size() { s=$(png "$1"); echo "$s"; [ "$s" = "$2 $3" ]; }
 sorted() { "$1" "$2" | tee "$tmp/table" | awk '/PSNR/ { n++; if ($3 <= last) exit 1; last = $3 } END { if (n != 4) exit 1 }'; }
 
 gecko=$root/samples/pictures/gecko.jpg
-for x in 2 4; do
+for x in ${2:-2 4}; do
     model=$root/models/weights/swinir-light-x$x.safetensors
     [ -e "$model" ] || continue
     check "sample 01, x$x" "$bin/01_upscale_image" "$gecko" "$model" "$tmp/x$x.png"
