@@ -68,7 +68,7 @@ static inline size_t panel_attend_floats(int d, int t, int nk)
 {
     size_t d32 = (size_t)oriel_round_up(d, 32), nk32 = (size_t)oriel_round_up(nk, 32);
     size_t lanes = (size_t)oriel_round_up(t, PANEL_LANES_MAX);
-    return nk32 * PANEL_STRIP + d32 / 2 * (2 * lanes + 2 * nk32);
+    return nk32 * PANEL_STRIP + d32 / 2 * (4 * lanes + 2 * nk32);
 }
 
 typedef struct panel_ops {
