@@ -39,7 +39,9 @@ check 'and says why' grep -q none.safetensors "$tmp/last"
 check 'and writes nothing' test ! -e "$tmp/none.png"
 check 'sample 02: each filter beats the one before' sorted "$bin/02_resize_and_compare" "$root/samples/pictures/elephant.jpg"
 check '02 without a picture fails' code 1 "$bin/02_resize_and_compare" "$tmp/none.jpg"
-ran=' 01_upscale_image 02_resize_and_compare '
+rolls() { "$bin/04_frame_sink" 20 >"$tmp/rolled" && tail -n 1 "$tmp/rolled" | grep -q 'seen: 0@32 1@33 34@34 .* 39@39 '; }
+check 'sample 04: the sink stays, before the newest frames' rolls
+ran=' 01_upscale_image 02_resize_and_compare 04_frame_sink '
 for source in "$root"/samples/[0-9][0-9]_*.c; do # a new sample needs its lines above
     name=$(basename "$source" .c)
     check "$name is run by this test" test "${ran#* "$name" }" != "$ran"

@@ -5,6 +5,7 @@
 /* All of liboriel. */
 #include <oriel/attn.h>
 #include <oriel/core.h>
+#include <oriel/kv.h>
 #include <oriel/models.h>
 #include <oriel/vision.h>
 
