@@ -7,6 +7,9 @@
 #include "core/device.h"
 
 const attn_impl *const attn_impls[] = {
+#if defined(__x86_64__)
+    &attn_avx512, &attn_avx2,
+#endif
     &attn_c,
     NULL,
 };

@@ -23,6 +23,9 @@ typedef struct attn_impl {
 } attn_impl;
 
 extern const attn_impl attn_c;
+#if defined(__x86_64__)
+extern const attn_impl attn_avx2, attn_avx512;
+#endif
 extern const attn_impl *const attn_impls[]; /* fastest first; attn_c takes all; then NULL */
 
 /* The problem with its defaults filled in, or ORIEL_E_ARG (attn_check.c). */

@@ -8,4 +8,8 @@
 double bench_peak(int threads);
 double bench_now(void); /* seconds, monotonic */
 
+/* The same of the calling thread by its own CPU time, for machines that others load too. */
+double bench_cpu_peak(void);
+double bench_cpu_now(void);
+
 #endif

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attention over windows in vectors: included once a level, over core/cpu/simd_*.h and v_where_bits().
+ *
+ * Contract: takes everything.
+ * Layout: a tile's queries lie in lanes, q[d][ATTN_TILE] and o[d][ATTN_TILE], scaled to units of log 2;
+ *   keys are read in place, a number at a time for all lanes (rows that are no packed floats are
+ *   converted first, ATTN_KEYS at a time).
+ * Masks: a key that not all queries of its tile see gets MASKED where its bit is off. What such lanes
+ *   sum until their first own key is wiped by the fade that it brings.
+ * Registers: ROWS keys (or values' columns) x VECS vectors of queries: 24 of 32 with AVX-512, 12 of 16
+ *   with AVX2.
+ * Bound: FMA; what is computed beyond the need is the box of keys of a tile less the window of a query.
+ * Work: tiles, each written once; the bits do not depend on who does which.
+ */
+#include <math.h>
+
+#include "attn2d3d/attn_tile.h"
+#include "core/cpu/panel.h"
+
+enum { ROWS = 6, MANY = 2 * ROWS, PANEL_KEYS = 256 };
+
+static const float MASKED = -1e30f, NOTHING = -1e38f, LOG2E = 1.442695041f;
+
+SIMD_INLINE vec exp2_of(vec x)
+{
+    static const float c[] = PANEL_EXP2;
+    enum { TOP = sizeof c / sizeof *c - 1 };
+    vec n = v_round(x), f = v_sub(x, n), p = v_set(c[TOP]);
+#pragma GCC unroll 8
+    for (int i = TOP - 1; i >= 0; i--)
+        p = v_fma(p, f, v_set(c[i]));
+    return v_scale(p, n);
+}
+
+typedef struct work { /* a worker's own */
+    float        q[ATTN_DIM_MAX * ATTN_TILE], o[ATTN_DIM_MAX * ATTN_TILE];
+    float        s[ATTN_KEYS * ATTN_TILE];
+    float        top[ATTN_TILE], weight[ATTN_TILE], fade[ATTN_TILE];
+    float        copy[ATTN_KEYS * 2 * ATTN_DIM_MAX];
+    attn_tile    tile;
+    attn_step    step;
+    int          done;                           /* keys of the tile before this step */
+    float        panel[PANEL_KEYS * ATTN_TILE];  /* bias by offset of a tile without masks */
+    int          panel_of[11];                   /* which: head, counts, offsets; 0 in the first: none */
+    bool         paneled;                        /* this tile's logits begin with it */
+} work;
+
+/* s[r][lanes at i] = q k for rows of keys */
+SIMD_INLINE void logits(work *w, int r, int i, const int rows, const int vecs)
+{
+    vec                 s[MANY][VECS];
+    const float        *q = w->q + i;
+    const float *const *k = w->step.k + r;
+    const float        *from = w->paneled ? w->panel + (ptrdiff_t)(w->done + r) * ATTN_TILE + i : NULL;
+    int                 dim = w->tile.j->a.dim;
+#pragma GCC unroll 12
+    for (int a = 0; a < rows; a++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            s[a][v] = from ? v_load(from + a * ATTN_TILE + v * LANES) : v_set(0.f);
+    for (int d = 0; d < dim; d++, q += ATTN_TILE) {
+        vec x[VECS];
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            x[v] = v_load(q + v * LANES);
+#pragma GCC unroll 12
+        for (int a = 0; a < rows; a++) {
+            vec b = v_set(k[a][d]);
+#pragma GCC unroll 4
+            for (int v = 0; v < vecs; v++)
+                s[a][v] = v_fma(x[v], b, s[a][v]);
+        }
+    }
+#pragma GCC unroll 12
+    for (int a = 0; a < rows; a++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            v_store(w->s + (ptrdiff_t)(r + a) * ATTN_TILE + i + v * LANES, s[a][v]);
+}
+
+/* o[d .. d + rows)[lanes at i] = fade o + sum of weights times values */
+SIMD_INLINE void values(work *w, int d, int i, const int rows, const int vecs)
+{
+    vec          o[MANY][VECS];
+    const float *s = w->s + i;
+    float       *to = w->o + (ptrdiff_t)d * ATTN_TILE + i;
+#pragma GCC unroll 12
+    for (int a = 0; a < rows; a++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            o[a][v] = v_mul(v_load(to + a * ATTN_TILE + v * LANES), v_load(w->fade + i + v * LANES));
+    for (int j = 0; j < w->step.n; j++, s += ATTN_TILE) {
+        const float *val = w->step.v[j] + d;
+        vec          p[VECS];
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            p[v] = v_load(s + v * LANES);
+#pragma GCC unroll 12
+        for (int a = 0; a < rows; a++) {
+            vec b = v_set(val[a]);
+#pragma GCC unroll 4
+            for (int v = 0; v < vecs; v++)
+                o[a][v] = v_fma(p[v], b, o[a][v]);
+        }
+    }
+#pragma GCC unroll 12
+    for (int a = 0; a < rows; a++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            v_store(to + a * ATTN_TILE + v * LANES, o[a][v]);
+}
+
+SIMD static void masks(work *w)
+{
+    const attn_step *s = &w->step;
+    for (int j = 0; j < s->n; j++)
+        if (s->sees[j] != w->tile.everyone)
+            for (int i = 0; i < w->tile.n; i += LANES) {
+                float *p = w->s + (ptrdiff_t)j * ATTN_TILE + i;
+                v_store(p, v_where_bits((unsigned)(s->sees[j] >> i), v_load(p), v_set(MASKED)));
+            }
+}
+
+/* Bias by offset: a row of the tile is one run of the table. Only what a query sees is in the table. */
+SIMD static void bias_offset(const work *w, float *s, int j)
+{
+    const attn_tile    *t = &w->tile;
+    const oriel_tensor *b = &t->j->io->bias;
+    int                 c = t->q[2].count;
+    uint64_t            all = ~(uint64_t)0 >> (64 - c), sees = w->step.sees[j];
+    for (int l = 0; l < t->n; l += c) {
+        const float *from = (const float *)b->data + t->bias_at[l] - w->step.bias_at[j];
+        uint64_t     own = sees >> l & all;
+        if (own == all && b->stride[3] == 1)
+            for (int i = 0; i < c; i += LANES) {
+                int n = c - i < LANES ? c - i : LANES;
+                v_store_first(s + l + i, v_fma(v_load_first(from + i, n), v_set(LOG2E), v_load_first(s + l + i, n)), n);
+            }
+        else
+            for (int i = 0; i < c; i++)
+                if (own >> i & 1)
+                    s[l + i] += from[i * b->stride[3]] * LOG2E;
+    }
+}
+
+static void bias_dense(work *w, int j)
+{
+    const attn_tile *t = &w->tile;
+    const float     *from = (const float *)t->j->io->bias.data + w->step.bias_at[j];
+    for (int l = 0; l < t->n; l++)
+        w->s[j * ATTN_TILE + l] += from[t->bias_at[l]] * LOG2E;
+}
+
+static void add_bias(work *w)
+{
+    if (w->tile.text || w->paneled || w->tile.j->a.bias == ORIEL_BIAS_NONE)
+        return;
+    for (int j = 0; j < w->step.raster; j++)
+        if (w->tile.j->a.bias == ORIEL_BIAS_OFFSET)
+            bias_offset(w, w->s + (ptrdiff_t)j * ATTN_TILE, j);
+        else
+            bias_dense(w, j);
+}
+
+/* The panel of the tile, if it can have one: all windows of a kind share it. Its keys are walked once
+ * more only where the tile before was of another kind. */
+static void want_panel(work *w)
+{
+    attn_tile       *t = &w->tile;
+    const oriel_attn *a = &t->j->a;
+    int              kind[11] = {1, t->h}, keys = 1;
+    w->paneled = false;
+    if (a->bias != ORIEL_BIAS_OFFSET || t->text || a->extra)
+        return;
+    for (int x = 0; x < 3; x++) {
+        if ((int64_t)keys * t->keys[x] > PANEL_KEYS)
+            return;
+        keys *= t->keys[x];
+        for (int i = 0; i < t->keys[x]; i++)
+            if (t->sees[x][i] != t->everyone)
+                return;
+        kind[2 + x] = t->q[x].count;
+        kind[5 + x] = t->keys[x];
+        kind[8 + x] = (t->q[x].first - t->key[x][0]) / t->q[x].step;
+    }
+    w->paneled = true;
+    if (!memcmp(kind, w->panel_of, sizeof kind))
+        return;
+    memcpy(w->panel_of, kind, sizeof kind);
+    memset(w->panel, 0, (size_t)keys * ATTN_TILE * sizeof(float));
+    attn_step_begin(&w->step);
+    for (int done = 0; done < keys; done += w->step.n) {
+        attn_step_next(&w->step, t, w->copy);
+        for (int j = 0; j < w->step.n; j++)
+            bias_offset(w, w->panel + (ptrdiff_t)(done + j) * ATTN_TILE, j);
+    }
+}
+
+/* Logits to weights, a vector of lanes. */
+SIMD_INLINE void weights(work *w, int i)
+{
+    vec    old = v_load(w->top + i), top = old, sum = v_set(0.f), sum1 = sum;
+    float *s = w->s + i;
+    int    n = w->step.n, j = 0;
+    for (j = 0; j < n; j++)
+        top = v_max(top, v_load(s + (ptrdiff_t)j * ATTN_TILE));
+    vec fade = exp2_of(v_sub(old, top));
+    for (j = 0; j + 1 < n; j += 2) {
+        float *p = s + (ptrdiff_t)j * ATTN_TILE;
+        vec    a = exp2_of(v_sub(v_load(p), top)), b = exp2_of(v_sub(v_load(p + ATTN_TILE), top));
+        sum = v_add(sum, a);
+        sum1 = v_add(sum1, b);
+        v_store(p, a);
+        v_store(p + ATTN_TILE, b);
+    }
+    if (j < n) {
+        vec a = exp2_of(v_sub(v_load(s + (ptrdiff_t)j * ATTN_TILE), top));
+        sum = v_add(sum, a);
+        v_store(s + (ptrdiff_t)j * ATTN_TILE, a);
+    }
+    v_store(w->top + i, top);
+    v_store(w->fade + i, fade);
+    v_store(w->weight + i, v_fma(v_load(w->weight + i), fade, v_add(sum, sum1)));
+}
+
+SIMD_INLINE void logits_strip(work *w, int i, const int vecs)
+{
+    int r = 0;
+    if (2 * vecs <= VECS)
+        for (; r + MANY <= w->step.n; r += MANY)
+            logits(w, r, i, MANY, vecs);
+    for (; r + ROWS <= w->step.n; r += ROWS)
+        logits(w, r, i, ROWS, vecs);
+    for (; r < w->step.n; r++)
+        logits(w, r, i, 1, vecs);
+}
+
+SIMD_INLINE void values_strip(work *w, int i, const int vecs)
+{
+    int d = 0, dim = w->tile.j->a.dim_v;
+    if (2 * vecs <= VECS)
+        for (; d + MANY <= dim; d += MANY)
+            values(w, d, i, MANY, vecs);
+    for (; d + ROWS <= dim; d += ROWS)
+        values(w, d, i, ROWS, vecs);
+    switch (dim - d) {
+    case 5: values(w, d, i, 5, vecs); break;
+    case 4: values(w, d, i, 4, vecs); break;
+    case 3: values(w, d, i, 3, vecs); break;
+    case 2: values(w, d, i, 2, vecs); break;
+    case 1: values(w, d, i, 1, vecs); break;
+    default: break;
+    }
+}
+
+/* Vectors of queries go VECS at a time, the rest together. */
+#define STRIPS(call)                                                                               \
+    for (int i = 0, left = (w->tile.n + LANES - 1) / LANES; left > 0; i += VECS * LANES, left -= VECS) \
+        switch (left) {                                                                            \
+        case 1: call(w, i, 1); break;                                                              \
+        case 2: call(w, i, VECS < 2 ? VECS : 2); break;                                            \
+        case 3: call(w, i, VECS < 3 ? VECS : 3); break;                                            \
+        default: call(w, i, VECS); break;                                                          \
+        }
+
+SIMD static void step(work *w)
+{
+    STRIPS(logits_strip)
+    add_bias(w);
+    masks(w);
+    for (int i = 0; i < w->tile.n; i += LANES)
+        weights(w, i);
+    STRIPS(values_strip)
+}
+
+/* The queries' rows into lanes, LANES x LANES numbers at a time. */
+SIMD static void take_queries(work *w)
+{
+    const attn_tile    *t = &w->tile;
+    const oriel_tensor *q = t->text ? &t->j->io->text_q : &t->j->io->q;
+    int                 dim = t->j->a.dim;
+    bool                in_place = q->dtype == ORIEL_F32 && q->stride[q->ndim - 1] == 1;
+    vec                 scale = v_set(t->j->a.scale * LOG2E);
+    for (int l = 0; l < t->n; l += LANES) {
+        const float *from[LANES] = {0};
+        for (int i = 0; i < LANES && l + i < t->n; i++) {
+            from[i] = in_place ? (const float *)q->data + t->q_at[l + i] : w->copy + i * ATTN_DIM_MAX;
+            if (!in_place)
+                attn_load(w->copy + i * ATTN_DIM_MAX, q, t->q_at[l + i], dim);
+        }
+        v_store(w->top + l, v_set(NOTHING));
+        v_store(w->weight + l, v_set(0.f));
+        for (int d = 0; d < dim; d += LANES) {
+            vec r[LANES];
+            for (int i = 0; i < LANES; i++)
+                r[i] = l + i >= t->n       ? v_set(0.f)
+                       : dim - d >= LANES ? v_load(from[i] + d)
+                                           : v_load_first(from[i] + d, dim - d);
+            v_transpose(r);
+            for (int i = 0; i < LANES && d + i < dim; i++)
+                v_store(w->q + (d + i) * ATTN_TILE + l, v_mul(r[i], scale));
+        }
+        for (int d = 0; d < t->j->a.dim_v; d++)
+            v_store(w->o + d * ATTN_TILE + l, v_set(0.f));
+    }
+}
+
+SIMD static void give_results(work *w)
+{
+    const attn_tile    *t = &w->tile;
+    const oriel_tensor *out = t->text ? &t->j->io->text_out : &t->j->io->out;
+    const oriel_tensor *lse = t->text ? &t->j->io->text_lse : &t->j->io->lse;
+    int                 dim = t->j->a.dim_v;
+    bool                in_place = out->dtype == ORIEL_F32 && out->stride[out->ndim - 1] == 1;
+    for (int l = 0; l < t->n; l += LANES) {
+        vec inv = v_div(v_set(1.f), v_load(w->weight + l));
+        for (int d = 0; d < dim; d += LANES) {
+            vec r[LANES];
+            int cols = dim - d < LANES ? dim - d : LANES;
+            for (int i = 0; i < LANES; i++)
+                r[i] = i < cols ? v_mul(v_load(w->o + (d + i) * ATTN_TILE + l), inv) : v_set(0.f);
+            v_transpose(r);
+            for (int i = 0; i < LANES && l + i < t->n; i++) {
+                float *to = in_place ? (float *)out->data + t->out_at[l + i] + d
+                                     : w->copy + i * ATTN_DIM_MAX + d;
+                if (cols == LANES)
+                    v_store(to, r[i]);
+                else
+                    v_store_first(to, r[i], cols);
+            }
+        }
+        for (int i = 0; i < LANES && l + i < t->n; i++) {
+            if (!in_place)
+                attn_store(out, t->out_at[l + i], w->copy + i * ATTN_DIM_MAX, dim);
+            if (lse->data)
+                ((float *)lse->data)[t->lse_at[l + i]] =
+                    logf(w->weight[l + i]) + w->top[l + i] * 0.6931471806f;
+        }
+    }
+}
+
+typedef struct task {
+    attn_plan plan;
+    char     *memory; /* of the workers */
+    size_t    each;
+} task;
+
+static void range(void *arg, int64_t from, int64_t to, int worker)
+{
+    const task *a = arg;
+    work       *w = (work *)(void *)(a->memory + a->each * (size_t)worker);
+    const int  *n = a->plan.j->a.extent;
+    char       *room = (char *)(w + 1);
+    for (int x = 0; x < 3; room += (size_t)n[x++] * sizeof(uint64_t))
+        w->tile.sees[x] = (uint64_t *)(void *)room;
+    for (int x = 0; x < 3; room += (size_t)n[x++] * sizeof(int))
+        w->tile.key[x] = (int *)(void *)room;
+    memset(w->panel_of, 0, sizeof w->panel_of); /* nothing of another run or worker */
+    for (; from < to; from++) {
+        attn_tile_make(&w->tile, &a->plan, from);
+        take_queries(w);
+        want_panel(w);
+        attn_step_begin(&w->step);
+        for (w->done = 0;; w->done += w->step.n) {
+            attn_step_next(&w->step, &w->tile, w->copy);
+            if (!w->step.n)
+                break;
+            step(w);
+        }
+        give_results(w);
+    }
+}
+
+static oriel_status run(const attn_job *j, oriel_pool *pool)
+{
+    task         a = {0};
+    const int   *n = j->a.extent;
+    size_t       axes = ((size_t)n[0] + (size_t)n[1] + (size_t)n[2]) * (sizeof(uint64_t) + sizeof(int));
+    oriel_status s = attn_plan_new(&a.plan, j, LANES);
+    if (s)
+        return s;
+    a.each = (size_t)oriel_round_up((int64_t)(sizeof(work) + axes), 64);
+    if ((a.memory = oriel_alloc_aligned(a.each * (size_t)oriel_pool_threads(pool)))) {
+        int64_t tiles = j->a.batch * a.plan.tiles;
+        oriel_parallel_for(pool, tiles, oriel_pool_grain(pool, tiles, 16), range, &a);
+    } else
+        s = ORIEL_E_NOMEM;
+    attn_plan_free(&a.plan);
+    oriel_dealloc_aligned(a.memory);
+    return s;
+}
