@@ -25,6 +25,9 @@ png() { [ "$(od -An -tx1 -N8 "$1" | tr -d ' \n')" = 89504e470d0a1a0a ] &&
 size() { s=$(png "$1"); echo "$s"; [ "$s" = "$2 $3" ]; }
 sorted() { "$1" "$2" | tee "$tmp/table" | awk '/PSNR/ { n++; if ($3 <= last) exit 1; last = $3 } END { if (n != 4) exit 1 }'; }
 
+middles() { "$1" | awk '{ print $2 $3, $8 $9 } END { if (NR != 4) exit 1 }' | tee "$tmp/table" | tr '\n' ';' |
+    grep -qx '28,28 28.0,28.0;0,0 3.0,3.0;1,30 3.0,30.0;55,54 52.0,52.0;'; }
+
 gecko=$root/samples/pictures/gecko.jpg
 for x in ${2:-2 4}; do
     model=$root/models/weights/swinir-light-x$x.safetensors
@@ -39,9 +42,10 @@ check 'and says why' grep -q none.safetensors "$tmp/last"
 check 'and writes nothing' test ! -e "$tmp/none.png"
 check 'sample 02: each filter beats the one before' sorted "$bin/02_resize_and_compare" "$root/samples/pictures/elephant.jpg"
 check '02 without a picture fails' code 1 "$bin/02_resize_and_compare" "$tmp/none.jpg"
+check 'sample 03: windows, moved inside at the borders' middles "$bin/03_window_attention"
 rolls() { "$bin/04_frame_sink" 20 >"$tmp/rolled" && tail -n 1 "$tmp/rolled" | grep -q 'seen: 0@32 1@33 34@34 .* 39@39 '; }
 check 'sample 04: the sink stays, before the newest frames' rolls
-ran=' 01_upscale_image 02_resize_and_compare 04_frame_sink '
+ran=' 01_upscale_image 02_resize_and_compare 03_window_attention 04_frame_sink '
 for source in "$root"/samples/[0-9][0-9]_*.c; do # a new sample needs its lines above
     name=$(basename "$source" .c)
     check "$name is run by this test" test "${ran#* "$name" }" != "$ran"
