@@ -205,7 +205,7 @@ SIMD_INLINE void weights(work *w, int i)
     int    n = w->step.n, j = 0;
     for (j = 0; j < n; j++)
         top = v_max(top, v_load(s + (ptrdiff_t)j * ATTN_TILE));
-    vec fade = exp2_of(v_sub(old, top));
+    vec fade = v_min(exp2_of(v_sub(old, top)), v_set(1.f)); /* exp2_of(0) is 1 + 2^-23 */
     for (j = 0; j + 1 < n; j += 2) {
         float *p = s + (ptrdiff_t)j * ATTN_TILE;
         vec    a = exp2_of(v_sub(v_load(p), top)), b = exp2_of(v_sub(v_load(p + ATTN_TILE), top));

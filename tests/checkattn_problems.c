@@ -55,6 +55,7 @@ static const struct {
     {"iwin strided", 1, {.heads = 2, .dim = 32, .extent = {1, 28, 21}, .axis = {{0}, NA(7, .stride = 7, .dilation = 4), NA(7, .stride = 7, .dilation = 3)}}, 0},
     {"dim 1", 8, {.heads = 2, .dim = 1, .dim_v = 3, .extent = {1, 9, 11}, .axis = {{0}, NA(3, 0), NA(4, 0)}}, 0},
     {"dim 256 bf16", 1, {.dtype = ORIEL_BF16, .dim = 256, .extent = {2, 5, 9}, .axis = {{0}, NA(3, 0), NA(5, 0)}}, 0},
+    {"text over many keys", 1, {.dim = 8, .extent = {1, 60, 100}, .axis = {{0}, NA(2, 0), NA(2, 0)}, .text = 3}, 0},
     {"one token", 1, {.batch = 2, .heads = 2, .dim = 8, .extent = {1, 1, 1}, .text = 1}, 0},
     {"long row", 1, {.dim = 16, .extent = {1, 2, 331}, .axis = {{0}, {0}, NA(7, 0)}}, 0},
     {"wide rows", 1, {.dim = 16, .heads = 2, .extent = {1, 17, 70}, .axis = {{0}, NA(5, 0), NA(3, 0)}, .bias = ORIEL_BIAS_OFFSET}, 0},
