@@ -226,6 +226,8 @@ static char *plan_text(const job *j, const picture_plan *p)
                      bytes_text(p->bytes, bytes, sizeof bytes), p->flops / 1e9);
 }
 
+enum { LARGE_PLAN = 1 << 30 }; /* bytes: said without being asked */
+
 static bool compute_job(batch *b, job *j, trouble *why)
 {
     picture_plan plan;
@@ -238,7 +240,7 @@ static bool compute_job(batch *b, job *j, trouble *why)
     char *text = plan_text(j, &plan);
     if (b->opt->dry_run)
         printf("%s -> %s: %s\n", j->in, j->out, text);
-    else if (b->opt->verbose)
+    else if (b->opt->verbose || plan.bytes >= LARGE_PLAN)
         progress_note(&b->progress, "%s -> %s: %s", j->in, j->out, text);
     free(text);
     if (b->opt->dry_run)
