@@ -15,7 +15,7 @@
 #include "core/device.h"
 
 enum {
-    KV_QUERIES = 96, /* of a tile of attention */
+    KV_QUERIES = 192, /* of a tile of attention */
     KV_KEYS = 64,
     KV_ALIGN = 64,
     KV_LANES = 16 /* rows of V in scratch are padded to these */

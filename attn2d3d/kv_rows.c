@@ -4,6 +4,31 @@
 
 #include "attn2d3d/kv.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+/* The first n of h as float, n rounded down to 8: how many. The bits are those of plain C. */
+__attribute__((target("avx2,f16c"))) static int read_f16(float *x, const uint16_t *h, int n)
+{
+    int i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(x + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(h + i))));
+    return i;
+}
+#endif
+
+static void from_f16(const oriel_kv *kv, float *x, const uint16_t *h, int n)
+{
+    int i = 0;
+#if defined(__x86_64__)
+    if (kv->dev->cpu & ORIEL_CPU_AVX2)
+        i = read_f16(x, h, n);
+#endif
+    (void)kv;
+    for (; i < n; i++)
+        x[i] = oriel_f16_to_f32(h[i]);
+}
+
 /* ---- storage ------------------------------------------------------------------------------ */
 
 /* The largest magnitude over 127, so that it is stored exactly; NaN if a value is not finite. */
@@ -66,8 +91,7 @@ void kv_load(const oriel_kv *kv, const kv_block *b, bool v, int64_t row, float *
             x[i] = oriel_bf16_to_f32(h[i]);
         break;
     case ORIEL_F16:
-        for (int i = 0; i < n; i++)
-            x[i] = oriel_f16_to_f32(h[i]);
+        from_f16(kv, x, h, n);
         break;
     default: {
         const int8_t *q = (const int8_t *)p + row * n;

@@ -171,7 +171,10 @@ static void test_paths(void)
     CHECK_FAILS(oriel_kv_load(&again, dev, path, NULL), ORIEL_E_IO);
     CHECK_FAILS(oriel_kv_load(&again, dev, dir, NULL), ORIEL_E_IO);
     CHECK_FAILS(oriel_kv_save(kv, none), ORIEL_E_IO);
-    CHECK_FAILS(oriel_kv_save(kv, dir), ORIEL_E_IO); /* a directory is not replaced */
+    snprintf(none, sizeof none, "%s/sub", dir);
+    CHECK(!mkdir(none, 0700));
+    CHECK_FAILS(oriel_kv_save(kv, none), ORIEL_E_IO); /* a directory is not replaced */
+    CHECK(!rmdir(none));
     CHECK_OK(oriel_kv_save(kv, path));
     CHECK_OK(oriel_kv_save(kv, path));
     CHECK_OK(oriel_kv_load(&again, dev, path, NULL));
