@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A stream without an end on a memory without growth: chunks of two frames, each seen by three passes,
  * over a cache of eight frames of which two are a sink. The "model" is a layer of attention whose keys,
- * values and queries are waves; what it shows is the cache's part of a rollout.
+ * values and queries are sawteeth; what it shows is the cache's part of a rollout.
  * usage: 04_frame_sink [CHUNKS] */
 #include <oriel/core.h>
 #include <oriel/kv.h>
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { HEADS = 2, DIM = 24, ROWS = 4, COLUMNS = 6, FRAMES = 2, TOKENS = FRAMES * ROWS * COLUMNS };
 
-/* What a network would compute from the noisy frames of this pass: waves, the calmer the cleaner. */
-static void project(float *x, int64_t start, int pass, float phase)
+/* What a network would compute from the noisy frames of this pass: the calmer the cleaner. */
+static void project(float *x, int64_t start, int pass, int phase)
 {
     for (int i = 0; i < TOKENS * HEADS * DIM; i++)
-        x[i] = sinf(0.37f * (float)(i % 97) + 0.05f * (float)start + phase) / (float)(pass + 1);
+        x[i] = (float)((i * 37 + start * 5 + phase * 31) % 97 - 48) / (float)(48 * (pass + 1));
 }
 
 static oriel_status chunk(oriel_kv *kv, int64_t start)
@@ -30,7 +29,7 @@ static oriel_status chunk(oriel_kv *kv, int64_t start)
     oriel_status       s = ORIEL_OK;
     for (int pass = 0; pass < 3 && !s; pass++) { /* each overwrites the keys of the one before */
         for (int i = 0; i < 3; i++)
-            project(data[i], start, pass, (float)i);
+            project(data[i], start, pass, i);
         if ((s = oriel_kv_begin(kv, start, FRAMES)) == ORIEL_OK &&
             (s = oriel_kv_write(kv, 0, &k, &v)) == ORIEL_OK)
             s = oriel_kv_attend(kv, 0, &q, &out, NULL);
