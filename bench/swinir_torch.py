@@ -68,17 +68,17 @@ def main():
             with torch.inference_mode():
                 model(x)
                 compiled = None if args.no_compile else torch.compile(model)
-                if compiled:
+                if compiled is not None:
                     seconds(compiled, x, 2)
                 for _ in range(args.rounds):
                     rows["eager"] += seconds(model, x, 1)
-                    if compiled:
+                    if compiled is not None:
                         rows["compiled"] += seconds(compiled, x, 1)
                     row = oriel(args.program, net, args.size, threads, 3)
                     rows["oriel"].append(float(row["seconds"]))
             torch._dynamo.reset()
             eager, own = statistics.median(rows["eager"]), statistics.median(rows["oriel"])
-            comp = statistics.median(rows["compiled"]) if compiled else float("nan")
+            comp = statistics.median(rows["compiled"]) if compiled is not None else float("nan")
             print(f"{net:9s} {threads:4d} {eager:7.3f} {comp:9.3f} {own:7.3f} {eager / own:13.2f} {comp / own:15.2f}"
                   f" {float(row['gflop']) / own:14.1f} {float(row['share']):18.2f}", flush=True)
 
