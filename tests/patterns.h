@@ -40,7 +40,8 @@ typedef struct layer {
     double     *want, *want_lse, *bound;  /* the same; bound (tokens, H) is for lse */
     int        *times;                    /* how often brute() answered this query and head */
     double     *scale;                    /* (H) */
-    bool        cosine;
+    bool        cosine;                   /* rows are divided by their length */
+    void (*turn)(double *row, int dim, int token); /* of q and k, by their position; or NULL */
     double      worst;                    /* error over bound */
 } layer;
 
@@ -65,7 +66,20 @@ oriel_tensor layer_lse(const layer *l, int first, int n); /* (1, n, H) */
 /* Run on every level of this CPU and compare all of (tokens, H) that brute() answered: all but `untold`.
  * False, and words on stderr, if one is off by more than its bound. */
 bool layer_check(layer *l, const oriel_attn *a, const oriel_attn_io *io, int untold);
-bool levels_open(void);
-void levels_close(void);
+/* The same for what is in out and lse now; `who` wrote it. */
+bool layer_compare(layer *l, const char *who, int untold);
+
+bool          levels_open(void);
+oriel_device *level(int i, const char **name); /* NULL: this CPU has it not; at most LEVELS */
+void          levels_close(void);
+enum { LEVELS = 3 };
+
+/* ---- what the project's oracle in Python wrote -------------------------------------------- */
+
+enum { GOLDEN_NUMBERS = 34, GOLDEN_LAYERS = 7, GOLDEN_SEED = 50 };
+
+bool golden_open(void); /* tests/golden/patterns.bin */
+/* Is want (tokens, H, D) and, of the first lse_tokens, l->want_lse what the oracle has for this seed? */
+bool golden_same(const layer *l, const double *want, uint64_t seed, int lse_tokens);
 
 #endif

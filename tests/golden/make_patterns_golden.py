@@ -4,7 +4,7 @@
     python tests/golden/make_patterns_golden.py PATH/video_oracle.py
 
 The oracle is not in this tree. The text holds its rules (which keys, windows, widths) for drawn parameters, which
-test_patterns_video.c must repeat; the numbers, float32, are 32 outputs of each layer there, a sum of all outputs and
+the tests of patterns must repeat; the numbers, float32, are 32 outputs of each layer there, a sum of all outputs and
 a sum of all log-sum-exps with weights from a hash. Inputs come from the counter hash: nothing is stored.
 """
 import importlib.util
@@ -108,11 +108,8 @@ def layers():
     seed, sizes, topk = 55, (64, 64, 32, 64, 64, 32, 48, 48, 24), 3
     q, k, v = data(seed, 2, sum(sizes), 32)
     gate = (2 * counter.unit(seed + 300000, 2, sum(sizes), 32).astype(np.float64) - 1) * 2
-    o, chosen = oracle.vsa(q, k, v, sizes, topk, gate)
+    o, _ = oracle.vsa(q, k, v, sizes, topk, gate)
     keep(seed, o, None)
-    for h in range(2):
-        for i in range(len(sizes)):
-            row("vsa", h, i, *sorted(chosen[h, i]))
 
     seed, rows, columns = 56, 4, 5
     q, k, v = data(seed, 2, 3 * rows * columns, 128)
