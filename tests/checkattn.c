@@ -3,7 +3,8 @@
  * Every implementation of attention on every problem that it takes, against the double oracle
  * (oracle.c), which shares no code with the library.
  *
- *     checkattn [--impl NAME] [--case NAME] [--seed N] [--sweep N] [--full] [--list] [--bench]
+ *     checkattn [--impl NAME] [--case NAME] [--seed N] [--sweep N] [--from N] [--structs N] [--full] [--list]
+ *               [--bench]
  *
  * Bounds come from the rounding of the type. All tensors have other strides, their gaps and walls are
  * NaN; nothing beside the outputs is written, all of them is; a second run and any number of threads
@@ -318,7 +319,8 @@ static void check_impl(setting *s, const attn_impl *impl, bool full)
 
 typedef struct wanted {
     const char *impl, *name;
-    unsigned    seed, sweep;
+    unsigned    seed, sweep, from; /* sweep: seeds from + 1 and after */
+    int         structs;
     bool        full, list;
 } wanted;
 
@@ -528,7 +530,7 @@ static void bench(const wanted *w)
 
 int main(int argc, char **argv)
 {
-    wanted  w = {.sweep = 200};
+    wanted  w = {.sweep = 200, .structs = 20000};
     problem p;
     bool    timing = false;
     for (int i = 1; i < argc; i++) {
@@ -547,8 +549,13 @@ int main(int argc, char **argv)
             w.seed = (unsigned)strtoul(value, NULL, 10), i++;
         else if (!strcmp(argv[i], "--sweep"))
             w.sweep = (unsigned)strtoul(value, NULL, 10), i++;
+        else if (!strcmp(argv[i], "--from"))
+            w.from = (unsigned)strtoul(value, NULL, 10), i++;
+        else if (!strcmp(argv[i], "--structs"))
+            w.structs = atoi(value), i++;
         else
-            return fprintf(stderr, "usage: checkattn [--impl NAME] [--case NAME] [--seed N] [--sweep N] [--full] [--list] [--bench]\n"), 2;
+            return fprintf(stderr, "usage: checkattn [--impl NAME] [--case NAME] [--seed N] [--sweep N] [--from N] [--structs N] [--full]"
+                                   " [--list] [--bench]\n"), 2;
     }
     for (int i = 0; i < THREADS; i++)
         if (oriel_device_open(&device[i], &(oriel_device_options){.threads = i + 1}))
@@ -562,14 +569,14 @@ int main(int argc, char **argv)
         if (!w.name && !w.list) {
             test_refusals();
             test_doors();
-            test_random_structs(20000);
+            test_random_structs(w.structs);
         }
         for (int i = 0; test_failed < FAILURES && problem_named(&p, i); i++)
             check_problem(&p, &w);
         for (int i = 0; test_failed < FAILURES && problem_na(&p, i); i++)
             check_problem(&p, &w);
         for (unsigned i = 1; test_failed < FAILURES && i <= w.sweep && !w.name && !w.list; i++) {
-            problem_random(&p, i);
+            problem_random(&p, w.from + i);
             check_problem(&p, &w);
         }
     }

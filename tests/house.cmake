@@ -3,7 +3,7 @@
 # Labels: house (the tree and what is installed), variant (the suite again, built or run otherwise),
 # slow (left out unless -DORIEL_SLOW=ON).
 option(ORIEL_VARIANTS "Tests that build and run the suite in other ways" ON)
-option(ORIEL_SLOW "Tests that take minutes: every mutant" OFF)
+option(ORIEL_SLOW "Tests that take minutes: every mutant, thousands of random problems" OFF)
 find_program(ORIEL_CXX NAMES c++ g++ clang++)
 mark_as_advanced(ORIEL_CXX)
 
