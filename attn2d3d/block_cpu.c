@@ -180,5 +180,5 @@ void attn_block_cpu(run *r, op_map y, op_map x, const attn_block *b, int shift, 
     job     j = {y, x, b, w->p, shift, plan(w->p, b), scratch};
     int64_t windows = (x.t.shape[0] / b->window) * (x.t.shape[1] / b->window);
     assert(b->window <= MAX_SIDE);
-    oriel_parallel_for(r->dev->pool, windows, oriel_pool_grain(r->dev->pool, windows, 8), range, &j);
+    oriel_parallel_for(r->dev->pool, windows, 8, range, &j);
 }

@@ -56,8 +56,8 @@ void         oriel_pool_free(oriel_pool **p);
 int          oriel_pool_threads(const oriel_pool *p);
 /* A grain of at most `most` that leaves each thread pieces enough to even out. */
 int64_t oriel_pool_grain(const oriel_pool *p, int64_t n, int64_t most);
-/* Call fn on [0, n) in pieces of `grain` (the last may be short), each exactly once, and return when
- * all are done. Which worker takes which piece is not fixed, so fn must not depend on it. */
+/* Call fn on [0, n) in pieces of at most `grain`, each item once, and return when all are done. Which
+ * worker takes which piece, and how long it is, is not fixed, so fn must not depend on it. */
 void    oriel_parallel_for(oriel_pool *p, int64_t n, int64_t grain, oriel_range_fn *fn, void *arg);
 
 /* ---- the arena of a run (arena.c) --------------------------------------------------------- */

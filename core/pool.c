@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A fixed set of threads that share loops. Pieces are handed out by a counter, so a slow core takes
- * fewer of them; results do not depend on who took what, because loops are split over outputs.
- * Between loops workers spin for some microseconds, then sleep.
+ * A fixed set of threads that share loops. Each begins with a share of its own, the same part of every
+ * loop, so that what it wrote in one loop is in its cache in the next; then it takes from the shares
+ * of others, so a slow core does less. Results do not depend on who took what, because loops are split
+ * over outputs. Between loops workers spin for some microseconds, then sleep.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -19,9 +20,15 @@ typedef struct worker {
     pthread_t   thread;
 } worker;
 
+typedef struct share { /* [next, end) is left; a cache line each */
+    _Alignas(64) atomic_int_fast64_t next;
+    int64_t end;
+} share;
+
 struct oriel_pool {
     int             threads; /* the caller's included */
     worker         *workers; /* threads - 1 */
+    share          *shares;  /* threads */
     int             started;
     pthread_mutex_t lock;
     pthread_cond_t  wake, done;
@@ -29,10 +36,9 @@ struct oriel_pool {
     atomic_bool     quit;
     atomic_int      running; /* workers that have not finished this loop */
     /* the loop */
-    oriel_range_fn      *fn;
-    void                *arg;
-    int64_t              n, grain;
-    atomic_int_fast64_t  next;
+    oriel_range_fn *fn;
+    void           *arg;
+    int64_t         grain;
 };
 
 static inline void relax(void)
@@ -42,14 +48,25 @@ static inline void relax(void)
 #endif
 }
 
+/* Some of a share: half of what is left, `most` at most, so that the last pieces are small. */
+static bool take(share *s, int64_t most, int64_t *begin, int64_t *end)
+{
+    *begin = atomic_load_explicit(&s->next, memory_order_relaxed);
+    do {
+        if (*begin >= s->end)
+            return false;
+        *end = *begin + oriel_max(1, oriel_min(most, (s->end - *begin) / 2));
+    } while (!atomic_compare_exchange_weak_explicit(&s->next, begin, *end, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
 static void work(oriel_pool *p, int index)
 {
-    for (;;) {
-        int64_t begin = atomic_fetch_add_explicit(&p->next, p->grain, memory_order_relaxed);
-        if (begin >= p->n)
-            return;
-        p->fn(p->arg, begin, oriel_min(begin + p->grain, p->n), index);
-    }
+    int64_t begin, end;
+    for (int i = 0; i < p->threads; i++)
+        while (take(&p->shares[(index + i) % p->threads], p->grain, &begin, &end))
+            p->fn(p->arg, begin, end, index);
 }
 
 static void *worker_main(void *arg)
@@ -96,13 +113,16 @@ oriel_status oriel_pool_new(oriel_pool **out, int threads)
         threads = (int)oriel_min(usable_cores(), MAX_THREADS);
     oriel_pool *p = oriel_alloc_zero(1, sizeof *p);
     worker     *w = oriel_alloc_zero((size_t)threads, sizeof *w);
-    if (!p || !w) {
+    share      *s = oriel_alloc_aligned((size_t)threads * sizeof *s);
+    if (!p || !w || !s) {
         oriel_dealloc(p);
         oriel_dealloc(w);
+        oriel_dealloc_aligned(s);
         return ORIEL_E_NOMEM;
     }
     p->threads = threads;
     p->workers = w;
+    p->shares = s;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->done, NULL);
@@ -133,6 +153,7 @@ void oriel_pool_free(oriel_pool **pp)
     pthread_cond_destroy(&p->wake);
     pthread_cond_destroy(&p->done);
     oriel_dealloc(p->workers);
+    oriel_dealloc_aligned(p->shares);
     oriel_dealloc(p);
 }
 
@@ -157,9 +178,11 @@ void oriel_parallel_for(oriel_pool *p, int64_t n, int64_t grain, oriel_range_fn 
     }
     p->fn = fn;
     p->arg = arg;
-    p->n = n;
     p->grain = grain;
-    atomic_store(&p->next, 0);
+    for (int i = 0; i < p->threads; i++) {
+        p->shares[i].end = n * (i + 1) / p->threads;
+        atomic_store_explicit(&p->shares[i].next, n * i / p->threads, memory_order_relaxed);
+    }
     atomic_store(&p->running, p->threads - 1);
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->turn, 1);

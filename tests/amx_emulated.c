@@ -3,7 +3,7 @@
  * panel_amx.c with AMX's tiles done in C, so that its logic is tested on CPUs that have none. It
  * still needs AVX512-BF16.
  *
- * Tiles are 16 rows of 64 bytes, as the file configures them. TDPBF16PS (Intel SDM): C[m][n] gains
+ * Tiles have the rows and bytes that the file configures. TDPBF16PS (Intel SDM): C[m][n] gains
  * A[m][2k] B[k][2n] and A[m][2k + 1] B[k][2n + 1] for k = 0 .. 15.
  */
 #if defined(__x86_64__)
@@ -13,16 +13,22 @@
 
 static _Thread_local unsigned char emulated[8][16][64];
 
+static _Thread_local struct { /* the operand of LDTILECFG; all zero: no tile has any row */
+    uint8_t  palette, start, reserved[14];
+    uint16_t bytes[16];
+    uint8_t  rows[16];
+} config;
+
 static void tile_load(int n, const void *from, size_t stride)
 {
-    for (int r = 0; r < 16; r++)
-        memcpy(emulated[n][r], (const char *)from + (size_t)r * stride, 64);
+    for (int r = 0; r < config.rows[n]; r++)
+        memcpy(emulated[n][r], (const char *)from + (size_t)r * stride, config.bytes[n]);
 }
 
 static void tile_store(int n, void *to, size_t stride)
 {
-    for (int r = 0; r < 16; r++)
-        memcpy((char *)to + (size_t)r * stride, emulated[n][r], 64);
+    for (int r = 0; r < config.rows[n]; r++)
+        memcpy((char *)to + (size_t)r * stride, emulated[n][r], config.bytes[n]);
 }
 
 static float half_at(int n, int row, int column)
@@ -57,8 +63,8 @@ static void tile_dot(int c, int a, int b)
 #define _tile_stored(n, p, stride) tile_store(n, p, stride)
 #define _tile_zero(n) memset(emulated[n], 0, sizeof emulated[n])
 #define _tile_dpbf16ps(c, a, b) tile_dot(c, a, b)
-#define _tile_loadconfig(c) ((void)(c))
-#define _tile_release() ((void)0)
+#define _tile_loadconfig(c) memcpy(&config, c, sizeof config)
+#define _tile_release() memset(&config, 0, sizeof config)
 #define panel_amx panel_amx_emulated
 #define PANEL_AMX_NAME "amx emulated"
 #include "core/cpu/panel.h"

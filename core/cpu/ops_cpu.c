@@ -223,8 +223,9 @@ static void norm_range(void *arg, int64_t begin, int64_t end, int worker)
     float          *panel = j->scratch + (size_t)worker * (size_t)c * PANEL_STRIP;
     const float    *from[PANEL_STRIP];
     float          *to[PANEL_STRIP];
-    for (int64_t at = begin; at < end; at += PANEL_STRIP) {
-        int t = (int)oriel_min(PANEL_STRIP, end - at);
+    for (int64_t strip = begin; strip < end; strip++) {
+        int64_t at = strip * PANEL_STRIP, tokens = j->x.t.shape[0] * j->x.t.shape[1];
+        int     t = (int)oriel_min(PANEL_STRIP, tokens - at);
         for (int i = 0; i < t; i++) {
             from[i] = (const float *)j->x.t.data + (at + i) * c;
             to[i] = (float *)j->y.t.data + (at + i) * c;
@@ -239,7 +240,8 @@ static void norm_range(void *arg, int64_t begin, int64_t end, int worker)
 static void norm(run *r, op_map y, op_map x, const op_norm *w, void *scratch)
 {
     norm_job j = {panel_choose(r->dev->cpu, false), y, x, w, scratch};
-    oriel_parallel_for(r->dev->pool, x.t.shape[0] * x.t.shape[1], 16 * PANEL_STRIP, norm_range, &j);
+    int64_t  strips = oriel_ceil_div(x.t.shape[0] * x.t.shape[1], PANEL_STRIP);
+    oriel_parallel_for(r->dev->pool, strips, 16, norm_range, &j);
 }
 
 /* ---- nearest, input ----------------------------------------------------------------------- */
