@@ -3,7 +3,10 @@
  * A fixed set of threads that share loops. Each begins with a share of its own, the same part of every
  * loop, so that what it wrote in one loop is in its cache in the next; then it takes from the shares
  * of others, so a slow core does less. Results do not depend on who took what, because loops are split
- * over outputs. Between loops workers spin for some microseconds, then sleep.
+ * over outputs.
+ * Between loops workers spin about a millisecond, then sleep: to wake a thread of a virtual machine
+ * takes 50 to 300 us, and a network's loops follow one another. With more threads than cores they
+ * sleep at once.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -12,7 +15,7 @@
 
 #include "core/internal.h"
 
-enum { SPINS = 4000, MAX_THREADS = 1024 };
+enum { SPINS = 30000 /* of 15 to 50 ns */, MAX_THREADS = 1024 };
 
 typedef struct worker {
     oriel_pool *pool;
@@ -27,6 +30,7 @@ typedef struct share { /* [next, end) is left; a cache line each */
 
 struct oriel_pool {
     int             threads; /* the caller's included */
+    int             spins;
     worker         *workers; /* threads - 1 */
     share          *shares;  /* threads */
     int             started;
@@ -75,7 +79,7 @@ static void *worker_main(void *arg)
     oriel_pool *p = w->pool;
     unsigned    seen = 0;
     for (;;) {
-        for (int i = 0; i < SPINS && atomic_load(&p->turn) == seen && !atomic_load(&p->quit); i++)
+        for (int i = 0; i < p->spins && atomic_load(&p->turn) == seen && !atomic_load(&p->quit); i++)
             relax();
         if (atomic_load(&p->turn) == seen) {
             pthread_mutex_lock(&p->lock);
@@ -121,6 +125,7 @@ oriel_status oriel_pool_new(oriel_pool **out, int threads)
         return ORIEL_E_NOMEM;
     }
     p->threads = threads;
+    p->spins = threads <= usable_cores() ? SPINS : 0;
     p->workers = w;
     p->shares = s;
     pthread_mutex_init(&p->lock, NULL);
@@ -189,7 +194,7 @@ void oriel_parallel_for(oriel_pool *p, int64_t n, int64_t grain, oriel_range_fn 
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->lock);
     work(p, 0);
-    for (int i = 0; i < SPINS && atomic_load(&p->running); i++)
+    for (int i = 0; i < p->spins && atomic_load(&p->running); i++)
         relax();
     if (atomic_load(&p->running)) {
         pthread_mutex_lock(&p->lock);
