@@ -2,6 +2,7 @@
 /* Attention: which implementation runs. */
 #include "attn2d3d/attn.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "core/device.h"
@@ -77,4 +78,21 @@ void attn_store(const oriel_tensor *t, int64_t at, const float *src, int n)
         for (int i = 0; i < n; i++)
             p[i * step] = t->dtype == ORIEL_F16 ? oriel_f32_to_f16(src[i]) : oriel_f32_to_bf16(src[i]);
     }
+}
+
+void attn_normalize(float *x, int n)
+{
+    enum { PARTS = 8 };
+    float part[PARTS] = {0}, sum = 0;
+    int   i = 0;
+    for (; i + PARTS <= n; i += PARTS)
+        for (int p = 0; p < PARTS; p++)
+            part[p] += x[i + p] * x[i + p];
+    for (; i < n; i++)
+        sum += x[i] * x[i];
+    for (int p = 0; p < PARTS; p++)
+        sum += part[p];
+    float inv = 1 / fmaxf(sqrtf(sum), 1e-12f);
+    for (i = 0; i < n; i++)
+        x[i] *= inv;
 }

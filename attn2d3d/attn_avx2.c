@@ -15,8 +15,7 @@ SIMD_INLINE vec v_where_bits(unsigned bits, vec a, vec b)
 
 static const char *reject(const attn_job *j, unsigned cpu)
 {
-    (void)j;
-    return cpu & ORIEL_CPU_AVX2 ? NULL : "no AVX2";
+    return cpu & ORIEL_CPU_AVX2 ? attn_plain_fields(j) : "no AVX2";
 }
 
 const attn_impl attn_avx2 = {"avx2", reject, run};

@@ -13,8 +13,7 @@ SIMD_INLINE vec v_where_bits(unsigned bits, vec a, vec b)
 
 static const char *reject(const attn_job *j, unsigned cpu)
 {
-    (void)j;
-    return cpu & ORIEL_CPU_AVX512 ? NULL : "no AVX-512";
+    return cpu & ORIEL_CPU_AVX512 ? attn_plain_fields(j) : "no AVX-512";
 }
 
 const attn_impl attn_avx512 = {"avx512", reject, run};

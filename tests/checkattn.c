@@ -218,8 +218,10 @@ static void setting_new(setting *s, problem *p)
     else if (a.bias == ORIEL_BIAS_OFFSET)
         s->v[BIAS] = view_input(p, ORIEL_F32, 4, (int64_t[]){h, p->offsets[0], p->offsets[1], p->offsets[2]}, seed + 6, 1);
     view *v = s->v;
-    s->io = (oriel_attn_io){v[Q].t, v[K].t, v[V].t, v[OUT].t, v[LSE].t, v[BIAS].t, v[EXTRA_K].t, v[EXTRA_V].t,
-                            v[TEXT_Q].t, v[TEXT_OUT].t, v[TEXT_LSE].t, p->per_head ? p->axes[0] : NULL};
+    s->io = (oriel_attn_io){.q = v[Q].t, .k = v[K].t, .v = v[V].t, .out = v[OUT].t, .lse = v[LSE].t, .bias = v[BIAS].t,
+                            .extra_k = v[EXTRA_K].t, .extra_v = v[EXTRA_V].t, .text_q = v[TEXT_Q].t,
+                            .text_out = v[TEXT_OUT].t, .text_lse = v[TEXT_LSE].t,
+                            .axes = p->per_head ? p->axes[0] : NULL};
     s->o = (oracle){.a = a, .axes = s->io.axes, .q = v[Q].values, .k = v[K].values, .v = v[V].values,
                     .extra_k = v[EXTRA_K].values, .extra_v = v[EXTRA_V].values, .text_q = v[TEXT_Q].values,
                     .bias = v[BIAS].values, .offsets = {p->offsets[0], p->offsets[1], p->offsets[2]}};
