@@ -6,6 +6,9 @@
 #include <stdlib.h>
 
 #include "core/device.h"
+#if ORIEL_WITH_CUDA
+#include "attn2d3d/cuda/attn_cuda.h"
+#endif
 
 const attn_impl *const attn_impls[] = {
 #if defined(__x86_64__)
@@ -46,6 +49,10 @@ oriel_status oriel_attn_run(oriel_device *dev, const oriel_attn *a, const oriel_
         return oriel_fail(ORIEL_E_ARG, "attn: no tensors");
     if ((s = attn_prepare(&j, a, io)))
         return s;
+#if ORIEL_WITH_CUDA
+    if (dev->kind == ORIEL_CUDA)
+        return attn_cuda_run(&j, dev);
+#endif
     if (!(impl = attn_choose(&j, dev->cpu)))
         return ORIEL_E_ARG;
     return impl->run(&j, dev->pool);

@@ -11,6 +11,10 @@
 #include "attn2d3d/window.h"
 #include "core/internal.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { ATTN_DIM_MAX = 256, ATTN_EXTENT_MAX = 1 << 24 };
 
 typedef struct attn_job {
@@ -41,28 +45,30 @@ const char *attn_plain_fields(const attn_job *j);
 /* The one that oriel_attn_run() would use; NULL and a message if ORIEL_ATTN names none. */
 const attn_impl *attn_choose(const attn_job *j, unsigned cpu);
 
-static inline oriel_axis attn_axis(const attn_job *j, int head, int axis)
+ORIEL_LAW oriel_axis attn_axis(const attn_job *j, int head, int axis)
 {
     return j->io->axes ? j->io->axes[head * 3 + axis] : j->a.axis[axis];
 }
 
-static inline int attn_int(const oriel_tensor *t, int64_t at)
+ORIEL_LAW int attn_int(const oriel_tensor *t, int64_t at)
 {
     return ((const int32_t *)t->data)[at];
 }
 
 /* The keys along an axis that the query at place i sees, lists apart: in [0, keys), but with pad_keys. */
-static inline oriel_span attn_span(const attn_job *j, int head, int axis, int i)
+ORIEL_LAW oriel_span attn_span(const attn_job *j, int head, int axis, int i)
 {
     oriel_axis          a = attn_axis(j, head, axis);
     const oriel_tensor *t = &j->io->spans[axis];
-    if (a.kind == ORIEL_AXIS_SPANS)
-        return (oriel_span){attn_int(t, i * t->stride[0]), 1, attn_int(t, i * t->stride[0] + t->stride[1])};
+    if (a.kind == ORIEL_AXIS_SPANS) {
+        oriel_span s = {attn_int(t, i * t->stride[0]), 1, attn_int(t, i * t->stride[0] + t->stride[1])};
+        return s;
+    }
     return oriel_axis_keys(a, j->a.keys[axis], j->a.pool[axis], j->a.pad_keys, i + j->a.at[axis]);
 }
 
 /* What a span has in [low, high). */
-static inline oriel_span attn_clip(oriel_span s, int low, int high)
+ORIEL_LAW oriel_span attn_clip(oriel_span s, int low, int high)
 {
     int skip = s.first < low ? (low - s.first + s.step - 1) / s.step : 0, first = s.first + skip * s.step;
     int n = first < high ? (high - first + s.step - 1) / s.step : 0;
@@ -72,19 +78,19 @@ static inline oriel_span attn_clip(oriel_span s, int low, int high)
 }
 
 /* The window of ORIEL_TEXT_WINDOWS that begins at key i; the next begins at first + count. */
-static inline oriel_span attn_window(const attn_job *j, int head, int axis, int i)
+ORIEL_LAW oriel_span attn_window(const attn_job *j, int head, int axis, int i)
 {
     int pool = j->a.pool[axis];
     return oriel_axis_keys(attn_axis(j, head, axis), j->a.keys[axis], pool, j->a.pad_keys, i * pool);
 }
 
 /* Place i of the queries in units of keys, from which a bias by offset counts. */
-static inline int attn_place(const attn_job *j, int axis, int i)
+ORIEL_LAW int attn_place(const attn_job *j, int axis, int i)
 {
     return (i + j->a.at[axis]) / j->a.pool[axis];
 }
 
-static inline float attn_scale(const attn_job *j, int head)
+ORIEL_LAW float attn_scale(const attn_job *j, int head)
 {
     const oriel_tensor *t = &j->io->scales;
     return t->data ? ((const float *)t->data)[head * t->stride[0]] : j->a.scale;
@@ -111,12 +117,13 @@ int          attn_starts_find(const int64_t *starts, int n, int64_t i); /* the s
 typedef struct attn_list {
     int64_t from, to;
 } attn_list;
-static inline attn_list attn_list_of(const attn_job *j, int b, int h, int64_t q_block)
+ORIEL_LAW attn_list attn_list_of(const attn_job *j, int b, int h, int64_t q_block)
 {
     const oriel_tensor *t = &j->io->indptr;
     int64_t at = (t->shape[0] > 1 ? b * t->stride[0] : 0) + (t->shape[1] > 1 ? h * t->stride[1] : 0) +
                  q_block * t->stride[2];
-    return (attn_list){attn_int(t, at), attn_int(t, at + t->stride[2])};
+    attn_list list = {attn_int(t, at), attn_int(t, at + t->stride[2])};
+    return list;
 }
 /* Key block i: its box [first, end), and how many of its keys, in raster order, are there. */
 typedef struct attn_box {
@@ -124,19 +131,19 @@ typedef struct attn_box {
     int valid;
 } attn_box;
 attn_box attn_key_box(const attn_job *j, int i);
-static inline int64_t attn_box_place(const attn_box *b, const int k[3]) /* of key k in raster order */
+ORIEL_LAW int64_t attn_box_place(const attn_box *b, const int k[3]) /* of key k in raster order */
 {
     return ((int64_t)(k[0] - b->first[0]) * (b->end[1] - b->first[1]) + (k[1] - b->first[1])) *
                (b->end[2] - b->first[2]) + (k[2] - b->first[2]);
 }
 
 /* Offset in elements of (b, t, y, x, h) of a raster tensor; of (b, i, h) of a list. */
-static inline int64_t attn_at(const oriel_tensor *t, int b, const int at[3], int h)
+ORIEL_LAW int64_t attn_at(const oriel_tensor *t, int b, const int at[3], int h)
 {
     return b * t->stride[0] + at[0] * t->stride[1] + at[1] * t->stride[2] + at[2] * t->stride[3] +
            h * t->stride[4];
 }
-static inline int64_t attn_list_at(const oriel_tensor *t, int b, int i, int h)
+ORIEL_LAW int64_t attn_list_at(const oriel_tensor *t, int b, int i, int h)
 {
     return b * t->stride[0] + i * t->stride[1] + h * t->stride[2];
 }
@@ -147,4 +154,7 @@ void attn_store(const oriel_tensor *t, int64_t at, const float *src, int n);
 /* x[n] divided by max(its length, 1e-12). */
 void attn_normalize(float *x, int n);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

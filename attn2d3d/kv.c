@@ -248,7 +248,7 @@ oriel_status oriel_kv_new(oriel_kv **out, oriel_device *dev, const oriel_kv_conf
     *out = NULL;
     if (!dev || !config)
         return oriel_fail(ORIEL_E_ARG, "kv: no device or no configuration");
-    if ((s = kv_check(config, &c)) || (s = kv_count(&c, oriel_device_threads(dev), &bytes)))
+    if ((s = device_must_be_cpu(dev, "kv: caches are kept")) || (s = kv_check(config, &c)) || (s = kv_count(&c, oriel_device_threads(dev), &bytes)))
         return s;
     oriel_kv *kv = cache_new(dev, &c);
     if (!kv)

@@ -310,7 +310,7 @@ static oriel_status read_all(stream *t, oriel_kv **out, oriel_device *dev, uint6
     uint64_t     limit = opt && opt->max_bytes ? opt->max_bytes : (uint64_t)64 << 30;
     size_t       bytes = 0;
     oriel_status s;
-    if ((s = read_head(t, h, size)) || (s = kv_count(&h->c, oriel_device_threads(dev), &bytes)))
+    if ((s = device_must_be_cpu(dev, "kv: caches are kept")) || (s = read_head(t, h, size)) || (s = kv_count(&h->c, oriel_device_threads(dev), &bytes)))
         return s == ORIEL_E_ARG ? ORIEL_E_FORMAT : s;
     h->tokens = h->c.rows * h->c.columns;
     h->master = h->c.ema > 0 && !h->c.ema_stored ? ORIEL_F32 : h->c.dtype;

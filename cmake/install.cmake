@@ -35,13 +35,19 @@ if(ORIEL_JSON)
   oriel_links_to("${ORIEL_CJSON_LIBRARY}" "" libcjson) # linked by its path: nothing to find
 endif()
 
+set(oriel_pc_cuda "")
+if(ORIEL_WITH_CUDA)
+  string(APPEND oriel_finds "find_dependency(CUDAToolkit ${CUDAToolkit_VERSION_MAJOR})\n")
+  set(oriel_pc_cuda " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -lrt -ldl") # no pkg-config module everywhere
+endif()
+
 get_target_property(oriel_type oriel TYPE)
 if(oriel_type STREQUAL "SHARED_LIBRARY")
   set(oriel_finds "")
   set(oriel_pc_private "Requires.private:${oriel_pc_modules}\nLibs.private: -pthread -lm")
 else()
   # Only the archive is there, so plain `pkg-config --libs oriel` must name all that it needs.
-  set(oriel_pc_libs " -pthread -lm")
+  set(oriel_pc_libs "${oriel_pc_cuda} -pthread -lm")
   set(oriel_pc_private "Requires:${oriel_pc_modules}")
 endif()
 

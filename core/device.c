@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Open and close a device. */
+/* Open and close a device; its memory. */
 #include <stdio.h>
 
 #include "core/ops.h"
@@ -13,6 +13,68 @@ static const char *level_name(unsigned cpu)
                                          : "plain C";
 }
 
+/* ---- the CPU's kind ----------------------------------------------------------------------- */
+
+static oriel_status cpu_open(oriel_device *d, const oriel_device_options *opt)
+{
+    oriel_status s;
+    if (opt->index)
+        return oriel_fail(ORIEL_E_ARG, "device: cpu %d: there is one, number 0", opt->index);
+    d->cpu = oriel_cpu_flags();
+    d->ops = &ops_cpu;
+    if ((s = oriel_pool_new(&d->pool, opt->threads)))
+        return s;
+    snprintf(d->name, sizeof d->name, "cpu %s x %d", level_name(d->cpu),
+             oriel_pool_threads(d->pool));
+    return ORIEL_OK;
+}
+
+static void cpu_close(oriel_device *d)
+{
+    oriel_pool_free(&d->pool);
+}
+
+static oriel_status cpu_alloc(oriel_device *d, void **p, size_t bytes)
+{
+    (void)d;
+    return (*p = oriel_alloc_aligned(bytes)) ? ORIEL_OK : ORIEL_E_NOMEM;
+}
+
+static void cpu_dealloc(oriel_device *d, void *p)
+{
+    (void)d;
+    oriel_dealloc_aligned(p);
+}
+
+static oriel_status cpu_copy(oriel_device *d, void *dst, const void *src, size_t bytes)
+{
+    (void)d;
+    memmove(dst, src, bytes);
+    return ORIEL_OK;
+}
+
+static oriel_status cpu_sync(oriel_device *d)
+{
+    (void)d;
+    return ORIEL_OK;
+}
+
+static const device_kind device_cpu = {cpu_open, cpu_close, cpu_alloc, cpu_dealloc,
+                                       cpu_copy, cpu_copy,  cpu_sync};
+
+/* ---- any kind ----------------------------------------------------------------------------- */
+
+static const device_kind *kind_of(oriel_device_kind kind)
+{
+    if (kind == ORIEL_CPU)
+        return &device_cpu;
+#if ORIEL_WITH_CUDA
+    if (kind == ORIEL_CUDA)
+        return &device_cuda;
+#endif
+    return NULL;
+}
+
 oriel_status oriel_device_open(oriel_device **out, const oriel_device_options *opt)
 {
     static const oriel_device_options defaults;
@@ -22,19 +84,20 @@ oriel_status oriel_device_open(oriel_device **out, const oriel_device_options *o
     *out = NULL;
     if (!opt)
         opt = &defaults;
-    if (opt->kind != ORIEL_CPU)
+    if (opt->kind != ORIEL_CPU && opt->kind != ORIEL_CUDA)
         return oriel_fail(ORIEL_E_ARG, "device: kind %d is not known", (int)opt->kind);
+    const device_kind *is = kind_of(opt->kind);
+    if (!is)
+        return oriel_fail(ORIEL_E_UNSUPPORTED, "device: this liboriel was built without CUDA");
     oriel_device *d = oriel_alloc_zero(1, sizeof *d);
     if (!d)
         return ORIEL_E_NOMEM;
-    d->cpu = oriel_cpu_flags();
-    d->ops = &ops_cpu;
-    if ((s = oriel_pool_new(&d->pool, opt->threads))) {
+    d->kind = opt->kind;
+    d->is = is;
+    if ((s = is->open(d, opt))) {
         oriel_device_free(&d);
         return s;
     }
-    snprintf(d->name, sizeof d->name, "cpu %s x %d", level_name(d->cpu),
-             oriel_pool_threads(d->pool));
     *out = d;
     return ORIEL_OK;
 }
@@ -43,7 +106,7 @@ void oriel_device_free(oriel_device **dev)
 {
     if (!dev || !*dev)
         return;
-    oriel_pool_free(&(*dev)->pool);
+    (*dev)->is->close(*dev);
     oriel_dealloc(*dev);
     *dev = NULL;
 }
@@ -56,4 +119,57 @@ int oriel_device_threads(const oriel_device *dev)
 const char *oriel_device_name(const oriel_device *dev)
 {
     return dev->name;
+}
+
+oriel_status device_must_be_cpu(const oriel_device *d, const char *what)
+{
+    return d->kind == ORIEL_CPU
+               ? ORIEL_OK
+               : oriel_fail(ORIEL_E_UNSUPPORTED, "%s on CPUs alone, and this device is %s", what, d->name);
+}
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+oriel_status oriel_memory_alloc(oriel_device *dev, void **out, size_t bytes)
+{
+    if (!out)
+        return oriel_fail(ORIEL_E_ARG, "memory: no place for the result");
+    *out = NULL;
+    if (!dev)
+        return oriel_fail(ORIEL_E_ARG, "memory: no device");
+    return dev->is->alloc(dev, out, bytes ? bytes : 1);
+}
+
+void oriel_memory_free(oriel_device *dev, void **p)
+{
+    if (!dev || !p || !*p)
+        return;
+    dev->is->dealloc(dev, *p);
+    *p = NULL;
+}
+
+static oriel_status check_copy(const oriel_device *dev, const void *dst, const void *src, size_t bytes)
+{
+    if (!dev)
+        return oriel_fail(ORIEL_E_ARG, "memory: no device");
+    if (bytes && (!dst || !src))
+        return oriel_fail(ORIEL_E_ARG, "memory: no %s to copy %zu bytes", dst ? "source" : "place", bytes);
+    return ORIEL_OK;
+}
+
+oriel_status oriel_memory_upload(oriel_device *dev, void *dst, const void *src, size_t bytes)
+{
+    oriel_status s = check_copy(dev, dst, src, bytes);
+    return s || !bytes ? s : dev->is->upload(dev, dst, src, bytes);
+}
+
+oriel_status oriel_memory_download(oriel_device *dev, void *dst, const void *src, size_t bytes)
+{
+    oriel_status s = check_copy(dev, dst, src, bytes);
+    return s || !bytes ? s : dev->is->download(dev, dst, src, bytes);
+}
+
+oriel_status oriel_device_sync(oriel_device *dev)
+{
+    return dev ? dev->is->sync(dev) : oriel_fail(ORIEL_E_ARG, "device: no device to wait for");
 }

@@ -5,12 +5,37 @@
 
 #include "core/internal.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a kind of device can do. Arguments are checked before. */
+typedef struct device_kind {
+    oriel_status (*open)(oriel_device *d, const oriel_device_options *opt); /* failed: close() follows */
+    void (*close)(oriel_device *d);
+    oriel_status (*alloc)(oriel_device *d, void **p, size_t bytes); /* bytes > 0 */
+    void (*dealloc)(oriel_device *d, void *p);
+    oriel_status (*upload)(oriel_device *d, void *dst, const void *src, size_t bytes);
+    oriel_status (*download)(oriel_device *d, void *dst, const void *src, size_t bytes);
+    oriel_status (*sync)(oriel_device *d);
+} device_kind;
+
+extern const device_kind device_cuda; /* core/cuda; only with ORIEL_WITH_CUDA */
+
 struct oriel_device {
-    oriel_device_kind kind;
-    unsigned          cpu; /* ORIEL_CPU_* that this device uses */
-    oriel_pool       *pool;
-    const struct ops *ops; /* core/ops.h */
-    char              name[64];
+    oriel_device_kind  kind;
+    const device_kind *is;
+    unsigned           cpu; /* ORIEL_CPU_* that this device uses */
+    oriel_pool        *pool;
+    const struct ops  *ops; /* core/ops.h; CUDA: none */
+    struct cuda_device *cuda; /* core/cuda/cuda.h; CPU: NULL */
+    char               name[96];
 };
 
+/* ORIEL_E_UNSUPPORTED with words, where `what` runs on CPUs alone and this is another device. */
+oriel_status device_must_be_cpu(const oriel_device *d, const char *what);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

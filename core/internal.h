@@ -10,6 +10,10 @@
 
 #include <oriel/core.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define ORIEL_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
 /* ---- status and log (status.c) ------------------------------------------------------------ */
@@ -117,4 +121,7 @@ static inline uint16_t oriel_f32_to_bf16(float f)
 /* Element i of packed data of any floating or integer dtype as float. */
 float oriel_to_f32(const void *data, oriel_dtype t, int64_t i);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -42,6 +42,9 @@ oriel_status oriel_model_open(oriel_model **out, oriel_device *dev, const char *
     *out = NULL;
     if (!dev || !path)
         return oriel_fail(ORIEL_E_ARG, "model: no %s", dev ? "path" : "device");
+    oriel_status s = device_must_be_cpu(dev, "model: networks run");
+    if (s)
+        return s;
     if (!opt)
         opt = &defaults;
     if (opt->precision != ORIEL_PRECISION_F32 && opt->precision != ORIEL_PRECISION_BF16)
@@ -52,8 +55,7 @@ oriel_status oriel_model_open(oriel_model **out, oriel_device *dev, const char *
     if (!m)
         return ORIEL_E_NOMEM;
     m->dev = dev;
-    oriel_status s = build(m, path, opt);
-    if (s) {
+    if ((s = build(m, path, opt))) {
         oriel_model_free(&m);
         return s;
     }

@@ -31,15 +31,16 @@ function(variant name)
   house_test(${name} variant sh ${here}/variant.sh ${name} ${CMAKE_BINARY_DIR}/variants/${name} ${ARGN})
   set_tests_properties(${name} PROPERTIES RUN_SERIAL TRUE TIMEOUT 1200)
 endfunction()
-variant(asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DORIEL_SANITIZE=address,undefined)
-variant(tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DORIEL_SANITIZE=thread)
+# CUDA is built once, in the outer suite: the variants are about the host, and full builds without it.
+variant(asan -DORIEL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo -DORIEL_SANITIZE=address,undefined)
+variant(tsan -DORIEL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo -DORIEL_SANITIZE=thread)
 # What takes minutes here and is about values, not threads: test_swinir and test_model run the same
 # kernels on one, two and three threads.
 set_tests_properties(tsan PROPERTIES ENVIRONMENT
                      "VARIANT_CTEST=-LE house -E test_checkpoint_bad|checkops|checkattn")
-variant(bare -DORIEL_PNG=OFF -DORIEL_STB=OFF -DORIEL_JSON=OFF)
-variant(clang -DCMAKE_C_COMPILER=clang)
-variant(fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo
+variant(bare -DORIEL_CUDA=OFF -DORIEL_PNG=OFF -DORIEL_STB=OFF -DORIEL_JSON=OFF)
+variant(clang -DORIEL_CUDA=OFF -DCMAKE_C_COMPILER=clang)
+variant(fuzz -DORIEL_CUDA=OFF -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo
         -DORIEL_SANITIZE=address,undefined -DORIEL_FUZZ=ON -DORIEL_TOOLS=OFF)
 set_tests_properties(fuzz PROPERTIES ENVIRONMENT
                      "VARIANT_CTEST=-L search|fuzz;VARIANT_TARGET=fuzzing")

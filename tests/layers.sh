@@ -10,18 +10,18 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 matrix() {
     cat <<'M'
 include   |-                        |core attn kv vision video models |-
-core      |core                     |core                          |-
-attn2d3d  |core attn2d3d            |core attn kv                  |-
+core      |core                     |core                          |cuda
+attn2d3d  |core attn2d3d            |core attn kv                  |cuda
 vision    |core vision              |core vision                   |png.h stb/ zlib.h jpeglib.h
 video     |core video               |core vision video             |libav libsw
 models    |core attn2d3d models     |core attn kv models           |cjson/ zlib.h
 tools     |tools                    |*                             |-
 samples   |-                        |*                             |-
-bench     |core attn2d3d vision models bench |*                    |-
+bench     |core attn2d3d vision models bench |*                    |cuda cublas
 tests     |*                        |*                             |*
 M
 }
-outside='png.h stb/ zlib.h jpeglib.h libav libsw cjson/ cuda cudnn openssl/'
+outside='png.h stb/ zlib.h jpeglib.h libav libsw cjson/ cuda cudnn cublas openssl/'
 
 sources() { find "$1" -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null; }
 
@@ -88,6 +88,10 @@ finds core/a.c '#  include  "models/model.h"'
 finds core/cpu/a.c '#include <oriel/vision.h>'
 finds attn2d3d/a.c '#include "models/layers.h"'
 finds attn2d3d/cuda/a.cu '#include "vision/image.h"'
+passes attn2d3d/cuda/a.cuh '#include <cuda_fp16.h>'
+finds attn2d3d/cuda/a.cuh '#include <cudnn.h>'
+finds models/image/a.cu '#include <cuda_runtime.h>'
+finds tools/a.c '#include <cuda_runtime_api.h>'
 finds vision/a.c '#include "models/model.h"'
 finds vision/a.h '#include <oriel/models.h>'
 finds models/image/a.c '#include "vision/image.h"'

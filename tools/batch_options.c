@@ -84,7 +84,7 @@ int batch_check(const char *command, batch_options *b)
 static int batch_open(oriel_device **device, network *n, const char *path, bool upscaler,
                       const batch_options *b)
 {
-    oriel_device_options device_options = {ORIEL_CPU, b->threads};
+    oriel_device_options device_options = {.threads = b->threads};
     oriel_model_options model_options = {(oriel_precision)b->precision, (oriel_pad)b->pad, b->key};
     trouble why = {""};
     *n = (network){.scale = b->scale,

@@ -116,22 +116,40 @@ ORIEL_API const char *oriel_tensor_str(const oriel_tensor *t, char *buf, size_t 
 
 /* ---- devices ------------------------------------------------------------------------------ */
 
-typedef enum oriel_device_kind { ORIEL_CPU = 0 } oriel_device_kind;
+typedef enum oriel_device_kind {
+    ORIEL_CPU = 0,
+    ORIEL_CUDA /* an NVIDIA GPU of compute capability 8.0 or more */
+} oriel_device_kind;
 
 typedef struct oriel_device oriel_device;
 
 typedef struct oriel_device_options {
     oriel_device_kind kind;
     int               threads; /* CPU: worker threads; 0 means all cores that the process may use */
+    int               index;   /* CUDA: which GPU, in CUDA's order (CUDA_VISIBLE_DEVICES) */
 } oriel_device_options;
 
 /* Open a device and its threads. Free it after everything that was made on it.
- * ORIEL_E_ARG, ORIEL_E_NOMEM, ORIEL_E_DEVICE (threads could not be started). */
+ * ORIEL_E_ARG, ORIEL_E_NOMEM, ORIEL_E_UNSUPPORTED (a build without CUDA), ORIEL_E_DEVICE (threads
+ * could not be started; no driver, a driver that is too old, no such GPU: the text says which). */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_device_open(oriel_device **out,
                                                           const oriel_device_options *opt);
 ORIEL_API void        oriel_device_free(oriel_device **dev);
-ORIEL_API int         oriel_device_threads(const oriel_device *dev);
-ORIEL_API const char *oriel_device_name(const oriel_device *dev); /* "cpu avx512 x 2", say */
+ORIEL_API int         oriel_device_threads(const oriel_device *dev); /* of the CPU; a GPU has 1 */
+ORIEL_API const char *oriel_device_name(const oriel_device *dev); /* "cpu avx512 x 2", "cuda NVIDIA H100 0" */
+
+/* Memory of the device, where the tensors of its runs lie. On a CPU it is the host's, and any other
+ * memory of the host serves as well; on a GPU it is the GPU's own, which the host cannot read.
+ *
+ * A GPU works behind the caller: what runs on a device is queued in order, and so are copies. An
+ * upload has read `src` when it returns; a download returns when `dst` is there; oriel_device_sync()
+ * waits for all that was queued, and then an error of any of it is seen (ORIEL_E_DEVICE). Calls make
+ * the device's GPU the thread's current one. */
+ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_memory_alloc(oriel_device *dev, void **out, size_t bytes); /* not cleared; aligned to 64 bytes. ORIEL_E_NOMEM */
+ORIEL_API void oriel_memory_free(oriel_device *dev, void **p); /* what is queued may still use it */
+ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_memory_upload(oriel_device *dev, void *dst, const void *src, size_t bytes);
+ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_memory_download(oriel_device *dev, void *dst, const void *src, size_t bytes);
+ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_device_sync(oriel_device *dev);
 
 /* What the CPU offers, each level implying those that it needs. */
 enum {
