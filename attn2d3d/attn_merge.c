@@ -97,7 +97,7 @@ oriel_status oriel_attn_merge(oriel_device *dev, int n, const oriel_tensor *out,
     oriel_status s;
     if (!dev)
         return oriel_fail(ORIEL_E_ARG, "attn merge: no device");
-    if ((s = check_merge(&m)))
+    if ((s = device_must_be_cpu(dev, "attn: parts are merged")) || (s = check_merge(&m)))
         return s;
     int64_t rows = 1;
     for (int x = 0; x < merged->ndim - 1; x++)
