@@ -111,7 +111,18 @@ typedef struct attn_starts {
 } attn_starts;
 oriel_status attn_starts_new(attn_starts *s, const attn_job *j); /* ORIEL_E_NOMEM; NULL without segments */
 void         attn_starts_free(attn_starts *s);
-int          attn_starts_find(const int64_t *starts, int n, int64_t i); /* the segment that holds i */
+ORIEL_LAW int attn_starts_find(const int64_t *starts, int n, int64_t i) /* the segment that holds i */
+{
+    int low = 0, high = n - 1; /* starts[low] <= i < starts[high + 1] */
+    while (low < high) {
+        int middle = low + (high - low + 1) / 2;
+        if (starts[middle] <= i)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
 
 /* Key blocks of a query block: indices[from .. to). */
 typedef struct attn_list {
@@ -130,7 +141,17 @@ typedef struct attn_box {
     int first[3], end[3];
     int valid;
 } attn_box;
-attn_box attn_key_box(const attn_job *j, int i);
+ORIEL_LAW attn_box attn_key_box(const attn_job *j, int i)
+{
+    const int          *n = j->k_blocks, *side = j->a.k_block;
+    const oriel_tensor *t = &j->io->k_valid;
+    attn_box            b = {{i / n[2] / n[1] * side[0], i / n[2] % n[1] * side[1], i % n[2] * side[2]}, {0}, INT_MAX};
+    for (int x = 0; x < 3; x++)
+        b.end[x] = oriel_axis_low(b.first[x] + side[x], j->a.keys[x]);
+    if (t->data)
+        b.valid = attn_int(t, i * t->stride[0]);
+    return b;
+}
 ORIEL_LAW int64_t attn_box_place(const attn_box *b, const int k[3]) /* of key k in raster order */
 {
     return ((int64_t)(k[0] - b->first[0]) * (b->end[1] - b->first[1]) + (k[1] - b->first[1])) *
@@ -146,6 +167,25 @@ ORIEL_LAW int64_t attn_at(const oriel_tensor *t, int b, const int at[3], int h)
 ORIEL_LAW int64_t attn_list_at(const oriel_tensor *t, int b, int i, int h)
 {
     return b * t->stride[0] + i * t->stride[1] + h * t->stride[2];
+}
+
+/* Bias of the raster query at i for the key at k. */
+ORIEL_LAW float attn_bias(const attn_job *j, int h, const int i[3], const int k[3])
+{
+    const oriel_tensor *t = &j->io->bias;
+    const int          *n = j->a.extent, *m = j->a.keys;
+    if (j->a.bias == ORIEL_BIAS_NONE)
+        return 0;
+    int64_t at = h * t->stride[0];
+    if (j->a.bias == ORIEL_BIAS_DENSE)
+        at += (((int64_t)i[0] * n[1] + i[1]) * n[2] + i[2]) * t->stride[1] +
+              (((int64_t)k[0] * m[1] + k[1]) * m[2] + k[2]) * t->stride[2];
+    else
+        for (int x = 0; x < 3; x++) {
+            int step = attn_axis(j, h, x).dilation;
+            at += ((attn_place(j, x, i[x]) - k[x]) / (step ? step : 1) + t->shape[x + 1] / 2) * t->stride[x + 1];
+        }
+    return ((const float *)t->data)[at];
 }
 
 /* n values of the innermost axis from offset `at` on, as float, and back (attn.c). */

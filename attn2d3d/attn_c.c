@@ -114,25 +114,6 @@ static void see_extra(query *q)
             attn_list_at(&io->extra_v, q->b, i, q->kv), 0);
 }
 
-/* Bias of the query at i for the key at k. */
-static float bias(const attn_job *j, int h, const int i[3], const int k[3])
-{
-    const oriel_tensor *t = &j->io->bias;
-    const int          *n = j->a.extent, *m = j->a.keys;
-    if (j->a.bias == ORIEL_BIAS_NONE)
-        return 0;
-    int64_t at = h * t->stride[0];
-    if (j->a.bias == ORIEL_BIAS_DENSE)
-        at += (((int64_t)i[0] * n[1] + i[1]) * n[2] + i[2]) * t->stride[1] +
-              (((int64_t)k[0] * m[1] + k[1]) * m[2] + k[2]) * t->stride[2];
-    else
-        for (int x = 0; x < 3; x++) {
-            int step = attn_axis(j, h, x).dilation;
-            at += ((attn_place(j, x, i[x]) - k[x]) / (step ? step : 1) + t->shape[x + 1] / 2) * t->stride[x + 1];
-        }
-    return ((const float *)t->data)[at];
-}
-
 /* The keys of three spans. i: the query's place, NULL for text. box: no others, and of it `valid`. */
 static void see_spans(query *q, const oriel_span s[3], const int i[3], const attn_box *box)
 {
@@ -149,7 +130,7 @@ static void see_spans(query *q, const oriel_span s[3], const int i[3], const att
                 k[0] = c[0].first + t * c[0].step;
                 k[1] = c[1].first + y * c[1].step;
                 k[2] = c[2].first + x * c[2].step;
-                float add = i ? bias(j, q->h, i, k) : 0;
+                float add = i ? attn_bias(j, q->h, i, k) : 0;
                 if (box && attn_box_place(box, k) >= box->valid)
                     continue;
                 if (k[0] < 0 || k[0] >= n[0] || k[1] < 0 || k[1] >= n[1] || k[2] < 0 || k[2] >= n[2])

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parts of a problem: segments as problems of their own; the boxes of blocks that lists name. */
+/* Parts of a problem: segments as problems of their own. */
 #include "attn2d3d/attn.h"
 
 oriel_segment attn_segment_filled(const attn_job *j, oriel_segment s)
@@ -72,28 +72,4 @@ void attn_starts_free(attn_starts *s)
 {
     oriel_dealloc(s->q);
     *s = (attn_starts){0};
-}
-
-int attn_starts_find(const int64_t *starts, int n, int64_t i)
-{
-    int low = 0, high = n - 1; /* starts[low] <= i < starts[high + 1] */
-    while (low < high) {
-        int middle = low + (high - low + 1) / 2;
-        if (starts[middle] <= i)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
-}
-
-attn_box attn_key_box(const attn_job *j, int i)
-{
-    const int          *n = j->k_blocks, *side = j->a.k_block;
-    const oriel_tensor *t = &j->io->k_valid;
-    attn_box            b = {.first = {i / n[2] / n[1] * side[0], i / n[2] % n[1] * side[1], i % n[2] * side[2]}};
-    for (int x = 0; x < 3; x++)
-        b.end[x] = (int)oriel_min((int64_t)b.first[x] + side[x], j->a.keys[x]);
-    b.valid = t->data ? attn_int(t, i * t->stride[0]) : INT_MAX;
-    return b;
 }

@@ -27,10 +27,18 @@ extern const attn_cuda_impl *const attn_cuda_impls[]; /* fastest first; attn_cud
 oriel_status attn_cuda_choose(const attn_cuda_impl **out, const attn_job *j, const cuda_device *gpu);
 oriel_status attn_cuda_run(const attn_job *j, oriel_device *dev);
 
-/* The windows of the heads, (H, 3), copied to the GPU: *axes is NULL where all heads have the job's.
- * They lie in the first attn_cuda_axes_bytes() of the run's scratch memory. */
-size_t       attn_cuda_axes_bytes(const attn_job *j);
-oriel_status attn_cuda_axes(const attn_job *j, oriel_device *dev, void *scratch, const oriel_axis **axes);
+/* What a job says, where kernels can read it: its tables and structs, copied to the GPU. */
+typedef struct attn_cuda_copy {
+    oriel_attn_io    io;    /* the job's, its tables (axes, spans, indptr, indices, k_valid) those on the GPU,
+                               packed; segments NULL. For kernels that take it by value */
+    const attn_part *parts; /* on the GPU: the job, or each of its segments, with that io */
+    const int64_t   *starts; /* on the GPU: where the queries of each segment begin; NULL without segments */
+    void            *more;  /* on the GPU, 256-byte aligned, not cleared */
+} attn_cuda_copy;
+
+/* Copy them to the device's scratch memory, and leave `more` bytes there for the caller's own use. One
+ * of these a run: the next one takes the place of this. */
+oriel_status attn_cuda_copy_job(attn_cuda_copy *c, const attn_job *j, oriel_device *dev, size_t more);
 
 #ifdef __cplusplus
 }
