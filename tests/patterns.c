@@ -306,12 +306,13 @@ static double compare(const layer *l, int *untold)
             *untold += 1;
             continue;
         }
-        double e = fabs((double)l->lse[at] - l->want_lse[at]) / l->bound[at];
+        bool   lse = !l->no_lse || at < l->no_lse * l->heads;
+        double e = lse ? fabs((double)l->lse[at] - l->want_lse[at]) / l->bound[at] : 0;
         for (int d = 0; d < l->dim; d++) /* |v| <= 2 */
             e = fmax(e, fabs((double)l->out[at * l->dim + d] - l->want[at * l->dim + d]) / (2 * l->bound[at]));
         for (int d = 0; d < l->dim; d++)
             e = isnan(l->out[at * l->dim + d]) ? INFINITY : e;
-        worst = fmax(worst, isnan(l->lse[at]) ? INFINITY : e);
+        worst = fmax(worst, lse && isnan(l->lse[at]) ? INFINITY : e);
     }
     return worst;
 }
@@ -344,6 +345,27 @@ bool layer_check(layer *l, const oriel_attn *a, const oriel_attn_io *io, int unt
     }
     printf("%-28s worst %.3f of its bound\n", l->name, l->worst);
     return fits;
+}
+
+/* ---- what two tests share ----------------------------------------------------------------- */
+
+static int bits(int v)
+{
+    int n = 0;
+    for (; v; v >>= 1)
+        n++;
+    return n;
+}
+
+int radial_width(int i, int j, int s, int block, double decay, bool sink)
+{
+    int    d = abs(i - j);
+    double plain = ldexp(1, bits(s) - bits(d)), width = d <= 1 ? s : fmax(plain * decay, block);
+    if (sink && j == 0)
+        return s;
+    if (plain < block && d % (int)(block / plain) != 0)
+        return -1;
+    return (int)fmin(trunc(width), s);
 }
 
 /* ---- golden numbers ----------------------------------------------------------------------- */

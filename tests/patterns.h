@@ -42,6 +42,7 @@ typedef struct layer {
     double     *scale;                    /* (H) */
     bool        cosine;                   /* rows are divided by their length */
     void (*turn)(double *row, int dim, int token); /* of q and k, by their position; or NULL */
+    int         no_lse;                   /* tokens from this one on have none; 0: all have */
     double      worst;                    /* error over bound */
 } layer;
 
@@ -81,5 +82,9 @@ enum { GOLDEN_NUMBERS = 34, GOLDEN_LAYERS = 7, GOLDEN_SEED = 50 };
 bool golden_open(void); /* tests/golden/patterns.bin */
 /* Is want (tokens, H, D) and, of the first lse_tokens, l->want_lse what the oracle has for this seed? */
 bool golden_same(const layer *l, const double *want, uint64_t seed, int lse_tokens);
+
+/* Radial attention (arXiv 2506.19852): how far apart tokens of frames i and j, s each, may lie in their
+ * frames; -1: the pair is dropped. */
+int radial_width(int i, int j, int s, int block, double decay, bool sink);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Attention of published image networks, by the library and as the papers' code does it (patterns.h):
- *   Swin (arXiv 2103.14030), CSWin (2107.00652), CAT (2211.13654), Iwin, NAT and DiNAT (2204.07143,
+ *   Swin (arXiv 2103.14030), Swin v2 (2111.09883), CSWin (2107.00652), CAT (2211.13654), Iwin, NAT and DiNAT (2204.07143,
  *   2209.15001).
  */
 #include "patterns.h"
@@ -62,6 +62,50 @@ static void test_swin(const char *name, int y, int x, int heads, int dim, int w,
     oriel_attn_io io = layer_io(&l, 1, y, x);
     for (int h = 0; h < heads; h++)
         windows(&l, h, y, x, (cut){w, w, shift, shift}, table);
+    io.bias = oriel_tensor_of(table, ORIEL_F32, 4, (int64_t[]){heads, 1, across, across});
+    io.bias.stride[0] = 1, io.bias.stride[2] = across * heads, io.bias.stride[3] = heads;
+    CHECK(layer_check(&l, &a, &io, 0));
+    drop();
+}
+
+/* The continuous position bias of Swin v2: 16 sigmoid(MLP(log-spaced offsets)), (offsets, H). */
+static void log_bias(float *table, int w, int trained, int heads)
+{
+    enum { HIDDEN = 64 };
+    int    across = 2 * w - 1;
+    float *in = numbers(14, HIDDEN * 3, 1), *out = numbers(15, heads * HIDDEN, 0.5);
+    for (int i = 0; i < across * across * heads; i++) {
+        int    offset = i / heads, h = i % heads, d[2] = {offset / across - w + 1, offset % across - w + 1};
+        double c[2], sum = 0;
+        for (int k = 0; k < 2; k++) {
+            double x = 8.0 * d[k] / (trained - 1);
+            c[k] = copysign(log2(fabs(x) + 1) / log2(8), x);
+        }
+        for (int k = 0; k < HIDDEN; k++)
+            sum += (double)out[h * HIDDEN + k] *
+                   fmax((double)in[k * 3] * c[0] + (double)in[k * 3 + 1] * c[1] + (double)in[k * 3 + 2], 0);
+        table[i] = (float)(16 / (1 + exp(-sum)));
+    }
+}
+
+/* Rows of q and k divided by their lengths, a temperature for each head that is at most 100. */
+static void test_swin2(const char *name, int y, int x, int heads, int dim, int w, int shift, int trained)
+{
+    int           across = 2 * w - 1;
+    layer         l = layer_new(name, heads, dim, y * x, 12);
+    float        *table = take((size_t)(across * across * heads), sizeof *table), *scales = take((size_t)heads, sizeof *scales);
+    oriel_attn    a = {.heads = heads, .dim = dim, .extent = {1, y, x}, .bias = ORIEL_BIAS_OFFSET, .cosine = true,
+                       .axis = {{0}, block(w, shift), block(w, shift)}};
+    oriel_attn_io io = layer_io(&l, 1, y, x);
+    log_bias(table, w, trained, heads);
+    l.cosine = true;
+    for (int h = 0; h < heads; h++) {
+        double logit_scale = h == 0 ? 7 : log(10) + h; /* the first one is clamped */
+        l.scale[h] = exp(fmin(logit_scale, log(1 / 0.01)));
+        scales[h] = (float)l.scale[h];
+        windows(&l, h, y, x, (cut){w, w, shift, shift}, table);
+    }
+    io.scales = oriel_tensor_of(scales, ORIEL_F32, 1, (int64_t[]){heads});
     io.bias = oriel_tensor_of(table, ORIEL_F32, 4, (int64_t[]){heads, 1, across, across});
     io.bias.stride[0] = 1, io.bias.stride[2] = across * heads, io.bias.stride[3] = heads;
     CHECK(layer_check(&l, &a, &io, 0));
@@ -163,6 +207,10 @@ int main(void)
     test_swin("swinir 8, shifted", 24, 16, 6, 10, 8, 4);
     test_swin("hat 16, shifted", 32, 48, 1, 30, 16, 8);
     test_swin("drct 16, dim 122", 32, 32, 2, 122, 16, 8);
+    test_swin2("swin v2 8", 16, 24, 3, 32, 8, 0, 8);
+    test_swin2("swin v2 8, shifted", 24, 16, 2, 32, 8, 4, 8);
+    test_swin2("swin v2 24 of 12, shifted", 48, 24, 1, 32, 24, 12, 12);
+    test_swin2("swin2sr 8, shifted", 24, 16, 6, 10, 8, 4, 8);
     test_halves("cswin 2", 14, 12, (cut){14, 2, 0, 0}, (cut){2, 12, 0, 0}, false);
     test_halves("cswin 7", 14, 28, (cut){14, 7, 0, 0}, (cut){7, 28, 0, 0}, false);
     test_halves("cat 4x16", 32, 48, (cut){4, 16, 0, 0}, (cut){16, 4, 0, 0}, true);

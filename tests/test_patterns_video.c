@@ -53,26 +53,6 @@ static int seedvr_ends(int n, int size, bool shifted, int *end)
     return count;
 }
 
-static int bits(int v)
-{
-    int n = 0;
-    for (; v; v >>= 1)
-        n++;
-    return n;
-}
-
-/* How far apart tokens of frames i and j, s each, may lie in their frames; -1: the pair is dropped. */
-static int radial_width(int i, int j, int s, int block, double decay, bool sink)
-{
-    int    d = abs(i - j);
-    double plain = ldexp(1, bits(s) - bits(d)), width = d <= 1 ? s : fmax(plain * decay, block);
-    if (sink && j == 0)
-        return s;
-    if (plain < block && d % (int)(block / plain) != 0)
-        return -1;
-    return (int)fmin(trunc(width), s);
-}
-
 /* The numbers of a line after its word; how many. */
 static int read_line(const char *line, double *x)
 {
@@ -82,9 +62,21 @@ static int read_line(const char *line, double *x)
     return n;
 }
 
+/* Ends of the library's blocks; how many. */
+static int ends_of(oriel_axis a, int n, int *end)
+{
+    int count = 0, size = a.kind == ORIEL_AXIS_FULL || !a.size ? n : a.size;
+    for (int e = a.shift ? a.shift : size; ; e += size) {
+        end[count++] = e < n ? e : n;
+        if (e >= n)
+            return count;
+    }
+}
+
 static bool same_row(const char *line, const double *x, int n)
 {
-    int v[64] = {0}, at = 6, size[3], end[3][64];
+    int        v[64] = {0}, at = 10, size[3], end[3][64], own[64];
+    oriel_axis axes[3];
     for (int i = 0; i < n; i++)
         v[i] = (int)x[i];
     if (!strncmp(line, "radial", 6))
@@ -96,13 +88,14 @@ static bool same_row(const char *line, const double *x, int n)
         return good;
     }
     seedvr_size(v, size);
+    oriel_seedvr_windows(axes, v, v[3]);
     bool good = !memcmp(size, v + 4, sizeof size);
-    at = 10;
     for (int axis = 0; axis < 3; axis++) {
         int count = seedvr_ends(v[axis], size[axis], v[3], end[axis]);
         good &= count == v[7 + axis];
         for (int i = 0; i < count; i++)
             good &= at < n && end[axis][i] == v[at++];
+        good &= ends_of(axes[axis], v[axis], own) == count && !memcmp(own, end[axis], (size_t)count * sizeof *own);
     }
     return good && at == n;
 }
@@ -206,6 +199,7 @@ static void seedvr_render(layer *l, const int n[3], const int size[3], bool shif
     }
     for (int i = first * l->heads; i < l->tokens * l->heads; i++) {
         l->times[i] -= all - 1;
+        l->want_lse[i] = 0; /* a mean has none */
         for (int d = 0; d < l->dim; d++)
             l->want[i * l->dim + d] /= all;
     }
@@ -220,14 +214,16 @@ static void test_seedvr(bool shifted)
     seedvr_size(n, size);
     seedvr_render(&l, n, size, shifted, S);
     CHECK(golden_same(&l, l.want, 51 + shifted, N));
-    oriel_attn a = {.heads = HEADS, .dim = DIM, .extent = {5, 30, 53}, .extra = S};
-    for (int x = 0; x < 3; x++)
-        a.axis[x] = (oriel_axis){.kind = ORIEL_AXIS_BLOCK, .size = size[x], .shift = shifted ? size[x] / 2 : 0};
+    oriel_attn a = {.heads = HEADS, .dim = DIM, .extent = {5, 30, 53}, .extra = S, .text = S,
+                    .text_mode = ORIEL_TEXT_WINDOWS};
+    oriel_seedvr_windows(a.axis, n, shifted);
     oriel_attn_io io = layer_io(&l, 5, 30, 53);
     io.extra_k = layer_list(&l, l.k, l.k_step, N, S);
     io.extra_v = layer_list(&l, l.v, l.k_step, N, S);
-    memset(l.times + N, 0, S * sizeof *l.times); /* the text's own outputs are not of this call */
-    CHECK(layer_check(&l, &a, &io, S * HEADS));
+    io.text_q = layer_list(&l, l.q, l.q_step, N, S);
+    io.text_out = layer_list(&l, l.out, HEADS * DIM, N, S);
+    l.no_lse = N;
+    CHECK(layer_check(&l, &a, &io, 0));
     drop();
 }
 

@@ -4,8 +4,11 @@
  * papers, for every axis up to 20 tokens and every option:
  *   neighbourhood (arXiv 2504.16922) by search: of all runs of `size` keys of the residue class, the
  *   one whose middle lies nearest the leader of i's stride group; causal: those that end at i;
- *   shifted windows (arXiv 2103.14030): roll, partition, slices of the mask;
- *   sliding and causal windows by distance.
+ *   shifted windows (arXiv 2103.14030): roll, partition, slices of the mask; what lies beside them (HAT,
+ *   arXiv 2205.04437) by distance to any of their tokens;
+ *   sliding and causal windows by distance;
+ *   pooled keys (SRFormer, arXiv 2303.09735): the key is seen with each of its tokens.
+ * Axes that are padded have keys before their first and after their last token.
  */
 #include "attn2d3d/window.h"
 
@@ -128,6 +131,104 @@ static void test_every_axis(void)
     }
 }
 
+/* ---- beside the block, and past the ends -------------------------------------------------- */
+
+static bool holds(oriel_span s, int j)
+{
+    return j >= s.first && j < s.first + s.count;
+}
+
+/* Both ways to end an axis; first, last: of the tokens of i's block on the padded axis. */
+static int wrong_beside(int first, int last, oriel_axis a, int n, int i)
+{
+    oriel_span s = oriel_axis_keys(a, n, 1, true, i), cut = oriel_axis_span(a, n, i), same = oriel_axis_keys(a, n, 1, false, i);
+    int bad = s.step != 1 || cut.step != 1 || same.first != cut.first || same.count != cut.count || s.count < 1;
+    for (int j = -n - 1; j <= 3 * n + 1; j++, pairs++) {
+        bool due = first - j <= a.left && j - last <= a.right && !(a.causal && j > i);
+        bad += holds(s, j) != due;
+        bad += holds(cut, j) != (due && j >= 0 && j < n);
+    }
+    return bad;
+}
+
+/* Every `left`, `right` and causal about the blocks of one size and shift. */
+static bool beside_blocks(int n, int size, int shift)
+{
+    int first[MOST], last[MOST], side = whole(size, n), all = (n + side - 1) / side * side, bad = 0;
+    for (int i = 0; i < n; i++) {
+        first[i] = last[i] = -1;
+        for (int j = 0; j < all; j++)
+            if (sees_block((oriel_axis){.size = side, .shift = shift}, all, i, j)) {
+                first[i] = first[i] < 0 ? j : first[i];
+                last[i] = j;
+            }
+    }
+    for (int k = 0; k < 2 * (n + 1) * (n + 1); k++) {
+        oriel_axis a = {.kind = ORIEL_AXIS_BLOCK, .size = size, .shift = shift, .causal = k % 2,
+                        .left = k / 2 % (n + 1), .right = k / 2 / (n + 1)};
+        for (int i = 0; i < n; i++)
+            bad += wrong_beside(first[i], last[i], a, n, i);
+    }
+    if (bad)
+        fprintf(stderr, "n %d size %d shift %d: %d wrong\n", n, size, shift, bad);
+    return !bad;
+}
+
+static void test_overlapping_blocks(void)
+{
+    for (int n = 1; n <= MOST; n++)
+        for (int size = 0; size <= n; size++)
+            for (int shift = 0; shift < whole(size, n); shift++)
+                CHECK(beside_blocks(n, size, shift));
+}
+
+static void test_padded_slides(void)
+{
+    int bad = 0;
+    for (int n = 1; n <= MOST; n++)
+        for (int k = 0; k < 2 * (n + 1) * (n + 1); k++)
+            for (int i = 0; i < n; i++) {
+                oriel_axis a = {.kind = ORIEL_AXIS_SLIDE, .causal = k % 2, .left = k / 2 % (n + 1), .right = k / 2 / (n + 1)};
+                oriel_span s = oriel_axis_keys(a, n, 1, true, i);
+                for (int j = -n - 1; j <= 2 * n + 1; j++, pairs++)
+                    bad += holds(s, j) != sees_slide(a, n, i, j);
+            }
+    CHECK_INT(bad, ==, 0);
+}
+
+/* Key u is seen if its tokens u * pool and after are, of which either all or none may be. */
+static int wrong_pooled(oriel_axis a, int keys, int pool, bool padded, int i)
+{
+    oriel_span s = oriel_axis_keys(a, keys, pool, padded, i), each = oriel_axis_keys(a, keys * pool, 1, padded, i);
+    int        bad = s.step != 1;
+    for (int u = -keys - 1; u <= 3 * keys; u++, pairs++) {
+        int seen = 0;
+        for (int j = u * pool; j < (u + 1) * pool; j++)
+            seen += holds(each, j);
+        bad += seen != (holds(s, u) ? pool : 0);
+    }
+    return bad;
+}
+
+static void test_pooled_keys(void)
+{
+    int bad = 0, axes = 0;
+    for (int keys = 1; keys <= MOST / 2; keys++)
+        for (int pool = 2; keys * pool <= MOST; pool++)
+            for (int size = 0; size <= keys; size++)
+                for (int shift = 0; shift < whole(size, keys); shift++)
+                    for (int k = 0; k < 18; k++, axes++) {
+                        oriel_axis a = {.kind = ORIEL_AXIS_BLOCK, .size = size * pool, .shift = shift * pool,
+                                        .left = k / 2 % 3 * pool, .right = k / 6 * pool};
+                        for (int i = 0; i < keys * pool; i++)
+                            bad += wrong_pooled(a, keys, pool, k % 2, i) + wrong_pooled((oriel_axis){0}, keys, pool, k % 2, i);
+                    }
+    CHECK_INT(bad, ==, 0);
+    CHECK_INT(axes, >, 2000);
+}
+
+/* ---- published lists ---------------------------------------------------------------------- */
+
 /* Sliding-tile attention is a neighbourhood whose stride is the tile, whose size is an odd multiple:
  * tile of the query and `half` tiles on either side, moved inside. */
 static void test_sliding_tiles(void)
@@ -178,6 +279,9 @@ static void test_lists(const char *name)
 int main(void)
 {
     test_every_axis();
+    test_overlapping_blocks();
+    test_padded_slides();
+    test_pooled_keys();
     test_sliding_tiles();
     test_lists("tests/golden/window.txt");
     printf("%ld pairs of query and key\n", pairs);
