@@ -38,8 +38,9 @@ def rules():
         n, d = pick.randint(1, 60), pick.randint(0, 31)
         q = pick.randrange(n)
         row("freeswim", n, d, q, *oracle.freeswim_range(q, n, d))
-    for _ in range(150):
-        size, shifted = (pick.randint(1, 40), pick.randint(8, 140), pick.randint(8, 140)), pick.random() < 0.5
+    sizes = [(pick.randint(1, 40), pick.randint(8, 140), pick.randint(8, 140)) for _ in range(150)]
+    for size in [*sizes, (5, 289, 576), (5, 576, 841)]:  # the last two have halves to round
+        shifted = pick.random() < 0.5
         windows, most = oracle.seedvr_windows(size, shifted=shifted)
         edges = [sorted({w[axis] for w in windows}) for axis in range(3)]
         row("seedvr", *size, int(shifted), *most, *[len(e) for e in edges], *[b for e in edges for a, b in e])
