@@ -102,8 +102,9 @@ static bool tokens(const job *j, int wy, int wx, int64_t *at, float *region)
 }
 
 /* Ask for rows [begin, end) of the window that comes next while this one is computed; a few at a time,
- * so that the requests find room. wy -1: there is none. */
-static void prefetch(const job *j, int wy, int wx, int begin, int end)
+ * so that the requests find room. wy -1: there is none. Inline, since gcc drops calls of a function
+ * that does nothing but prefetch. */
+__attribute__((always_inline)) static inline void prefetch(const job *j, int wy, int wx, int begin, int end)
 {
     int     w = j->b->window, ny = (int)j->x.t.shape[0], nx = (int)j->x.t.shape[1];
     int     x = wx * w + j->shift;

@@ -390,16 +390,21 @@ static void attention_lane(problem *q, attention *m, int i)
     for (int j = 0; j < m->nk; j++)
         spread += s[j] * s[j] / (sum * sum);
     for (int d = 0; d < m->d; d++) {
-        double o = 0, big = 0;
+        double o = 0, big = 0, around = 0;
         for (int j = 0; j < m->nk; j++) {
             float v = m->v[d * m->ld + j];
             o += s[j] / sum * (double)(m->half ? bf16(v) : v);
             big = fmax(big, fabs((double)v));
         }
-        /* A logit's error is a weight's relative one; so is exp2's. bf16: weights round to 2^-9, and
-         * exp2 is good to 7.5e-5, in weight and sum. */
+        for (int j = 0; j < m->nk; j++) {
+            float v = m->v[d * m->ld + j];
+            around += s[j] / sum * fabs((double)(m->half ? bf16(v) : v) - o);
+        }
+        /* A logit's error is a weight's relative one; so is exp2's. bf16: exp2 is good to 7.5e-5 and
+         * weights, also those that are summed, round by e <= 2^-8 of theirs; o moves by
+         * sum(w e (v - o)) / sum(w (1 + e)). */
         double bound = 2 * EPS * (8 + size + sqrt(m->nk)) * big;
-        bound += m->half ? (0x1p-9 + 2 * 7.5e-5) * big : 0;
+        bound += m->half ? (0x1p-8 + 7.5e-5) / (1 - 0x1p-7) * around : 0;
         double have = (double)m->o[d * m->ld + i];
         expect(q, have, o, bound, "channel, query", d, i);
         m->square += (have - o) * (have - o);

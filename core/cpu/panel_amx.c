@@ -223,8 +223,9 @@ SIMD static vec weights(const panel_attend *a, const halves *h, float *s, int i)
             e0 = v_exp2(v_sub(v_load(row), top));
         if (j + 1 < a->nk)
             e1 = v_exp2(v_sub(v_load(row + PANEL_STRIP), top));
-        sum = v_add(sum, v_add(e0, e1));
-        _mm512_storeu_si512(s + (ptrdiff_t)(j / 2) * PANEL_STRIP, v_pair(e0, e1));
+        __m512i pair = v_pair(e0, e1);
+        sum = v_dot(sum, pair, _mm512_set1_epi32(0x3f803f80)); /* by pairs of 1 */
+        _mm512_storeu_si512(s + (ptrdiff_t)(j / 2) * PANEL_STRIP, pair);
     }
     return v_div(v_set(1.f), sum);
 }

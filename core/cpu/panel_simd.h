@@ -5,11 +5,27 @@
  * Registers: a product holds PANEL_ROWS outputs x VECS vectors of tokens: 24 of 32 with AVX-512,
  *   12 of 16 with AVX2; a step loads VECS vectors and PANEL_ROWS weights for PANEL_ROWS x VECS FMAs.
  * Bound: FMA. A strip of 64 tokens uses each weight 64 times and streams x from L1 or L2.
- * PANEL_HALF: exponentials as exact as bf16 operands need them.
+ * PANEL_HALF: operands are words of two bf16, exponentials as exact as those need them.
  * Sums run over taps, then channels, in order, so the bits do not depend on where a strip begins.
  */
 
-/* 2^x for finite x; far below the range 0 */
+/* A word is what one lane of an operand holds, in 4 bytes: PER channels (or keys). */
+#ifdef PANEL_HALF
+enum { PER = 2 };
+typedef uint32_t word;
+typedef __m512i  words;
+SIMD_INLINE words w_load(const word *p) { return _mm512_loadu_si512(p); }
+SIMD_INLINE words w_set(word w) { return _mm512_set1_epi32((int)w); }
+#else
+enum { PER = 1 };
+typedef float word;
+typedef vec   words;
+SIMD_INLINE words w_load(const word *p) { return v_load(p); }
+SIMD_INLINE words w_set(word w) { return v_set(w); }
+SIMD_INLINE vec v_dot(vec acc, words a, words b) { return v_fma(a, b, acc); }
+#endif
+
+/* 2^x; 0 far below the range, inf or NaN above it */
 SIMD_INLINE vec v_exp2(vec x)
 {
 #ifdef PANEL_HALF
@@ -71,22 +87,22 @@ SIMD_INLINE void put(const panel_gemm *g, vec acc[PANEL_ROWS][VECS], int n, int 
 }
 
 #ifndef PANEL_NO_GEMM
-SIMD_INLINE void product(const panel_gemm *g, const float *w, int n, int t, const int vecs)
+SIMD_INLINE void product(const panel_gemm *g, const word *w, int n, int t, const int vecs)
 {
     vec acc[PANEL_ROWS][VECS];
     for (int r = 0; r < PANEL_ROWS; r++)
         for (int i = 0; i < vecs; i++)
             acc[r][i] = v_set(0.f);
     for (int tap = 0; tap < g->w->taps; tap++) {
-        const float *x = (const float *)g->x + (g->tap ? g->tap[tap] : 0) + t;
-        for (int c = g->w->k; c > 0; c--, x += g->ldx, w += PANEL_ROWS) {
-            vec a[VECS];
+        const word *x = (const word *)g->x + (g->tap ? g->tap[tap] : 0) + t;
+        for (int c = (g->w->k + PER - 1) / PER; c > 0; c--, x += g->ldx, w += PANEL_ROWS) {
+            words a[VECS];
             for (int i = 0; i < vecs; i++)
-                a[i] = v_load(x + i * LANES);
+                a[i] = w_load(x + i * LANES);
             for (int r = 0; r < PANEL_ROWS; r++) {
-                vec b = v_set(w[r]);
+                words b = w_set(w[r]);
                 for (int i = 0; i < vecs; i++)
-                    acc[r][i] = v_fma(a[i], b, acc[r][i]);
+                    acc[r][i] = v_dot(acc[r][i], a[i], b);
             }
         }
     }
@@ -95,10 +111,10 @@ SIMD_INLINE void product(const panel_gemm *g, const float *w, int n, int t, cons
 
 SIMD static void gemm(const panel_gemm *g)
 {
-    size_t step = (size_t)g->w->taps * (size_t)g->w->k * PANEL_ROWS;
+    size_t step = (size_t)g->w->taps * (size_t)((g->w->k + PER - 1) / PER) * PANEL_ROWS;
     for (int t = 0; t < g->t;) {
-        const float *w = g->w->data;
-        int          left = (g->t - t) / LANES;
+        const word *w = g->w->data;
+        int         left = (g->t - t) / LANES;
         if (left >= VECS)
             for (int n = 0; n < g->w->n; n += PANEL_ROWS, w += step)
                 product(g, w, n, t, VECS);
@@ -182,14 +198,49 @@ SIMD static void norm(float *dst, const float *src, ptrdiff_t ld, int c, int t, 
 }
 
 #ifndef PANEL_NO_ATTEND
-/* s[j .. j + keys)[0 .. strip) = logits of a block of keys against a strip of queries at i */
-SIMD_INLINE void logits(const panel_attend *a, int j, int i, const int keys, const int vecs)
+/*
+ * Attention. Logits become weights 2^(s - top) while they are in registers: any `top` within 2^40
+ * of the largest logit serves, since sums and weights are floats, and 0 nearly always does. Where
+ * the sum says that it does not, the largest logit is found first and the strip made again.
+ */
+static const float SUM_LEAST = 0x1p-40f, SUM_MOST = 0x1p40f;
+
+typedef struct operands {
+    const word *q, *k;   /* (depth, t) */
+    const word *v;       /* (d, t / PER): pairs are of keys */
+    ptrdiff_t   ld, ldv; /* of q and k; of v */
+    int         depth;   /* words of a head */
+} operands;
+
+#ifdef PANEL_HALF
+SIMD static operands operands_of(const panel_attend *a)
 {
-    vec s[4][VECS];
+    int       depth = (a->d + 1) / 2;
+    uint32_t *q = (uint32_t *)a->s + (size_t)oriel_round_up(a->nk, 32) * PANEL_STRIP;
+    uint32_t *k = q + depth * a->t, *v = k + depth * a->t;
+    pair_rows(q, a->t, a->q, a->ld, a->d, a->t, PER);
+    pair_rows(k, a->t, a->k, a->ld, a->d, a->t, PER);
+    for (int d = 0; d < a->d; d++)
+        for (int i = 0; i < a->t; i += LANES)
+            v_store_half(v + d * (a->t / 2) + i / 2, v_load(a->v + d * a->ld + i));
+    return (operands){q, k, v, a->t, a->t / 2, depth};
+}
+#else
+SIMD_INLINE operands operands_of(const panel_attend *a)
+{
+    return (operands){a->q, a->k, a->v, a->ld, a->ld, a->d};
+}
+#endif
+
+/* s = logits - top of a block of keys from j against a strip of queries at i */
+SIMD_INLINE void logits(const panel_attend *a, const operands *o, vec s[4][VECS], const vec top[VECS],
+                        int j, int i, const int keys, const int vecs)
+{
     for (int r = 0; r < keys; r++)
         for (int v = 0; v < vecs; v++)
-            s[r][v] = a->bias ? v_load(a->bias + (ptrdiff_t)(j + r) * a->t + i + v * LANES)
-                              : v_set(0.f);
+            s[r][v] = v_sub(a->bias ? v_load(a->bias + (ptrdiff_t)(j + r) * a->t + i + v * LANES)
+                                    : v_set(0.f),
+                            top[v]);
     if (a->region)
         for (int v = 0; v < vecs; v++) {
             vec own = v_load(a->region + i + v * LANES);
@@ -197,39 +248,94 @@ SIMD_INLINE void logits(const panel_attend *a, int j, int i, const int keys, con
                 s[r][v] = v_add_where_differ(s[r][v], v_set(a->masked), own,
                                              v_set(a->region[j + r]));
         }
-    const float *q = a->q + i, *k = a->k + j;
-    for (int d = a->d; d > 0; d--, q += a->ld, k += a->ld) {
-        vec qv[VECS];
+    const word *q = o->q + i, *k = o->k + j;
+    for (int d = o->depth; d > 0; d--, q += o->ld, k += o->ld) {
+        words qv[VECS];
         for (int v = 0; v < vecs; v++)
-            qv[v] = v_load(q + v * LANES);
+            qv[v] = w_load(q + v * LANES);
         for (int r = 0; r < keys; r++) {
-            vec b = v_set(k[r]);
+            words b = w_set(k[r]);
             for (int v = 0; v < vecs; v++)
-                s[r][v] = v_fma(qv[v], b, s[r][v]);
+                s[r][v] = v_dot(s[r][v], qv[v], b);
         }
     }
-    for (int r = 0; r < keys; r++)
-        for (int v = 0; v < vecs; v++)
-            v_store(a->s + (ptrdiff_t)(j + r) * PANEL_STRIP + v * LANES, s[r][v]);
+}
+
+/* Weights to a->s, a row for PER keys; sum grows by them as they are stored, rounded. */
+#ifdef PANEL_HALF
+SIMD_INLINE vec put_weights(float *p, vec sum, vec lo, vec hi)
+{
+    words w = v_pair(lo, hi);
+    _mm512_storeu_si512(p, w);
+    return v_dot(sum, w, w_set(0x3f803f80)); /* by pairs of 1 */
+}
+#else
+SIMD_INLINE vec put_weights(float *p, vec sum, vec w, vec unused)
+{
+    (void)unused;
+    v_store(p, w);
+    return v_add(sum, w);
+}
+#endif
+
+SIMD_INLINE void weights(const panel_attend *a, const operands *o, const vec top[VECS],
+                         vec sum[VECS], int j, int i, const int keys, const int vecs)
+{
+    vec s[4][VECS];
+    logits(a, o, s, top, j, i, keys, vecs);
+    float *p = a->s + (ptrdiff_t)(j / PER) * PANEL_STRIP;
+    for (int r = 0; r < keys; r += PER, p += PANEL_STRIP)
+        for (int v = 0; v < vecs; v++) {
+            vec hi = PER == 2 && r + 1 < keys ? v_exp2(s[r + PER - 1][v]) : v_set(0.f);
+            sum[v] = put_weights(p + v * LANES, sum[v], v_exp2(s[r][v]), hi);
+        }
+}
+
+SIMD_INLINE void all_weights(const panel_attend *a, const operands *o, const vec top[VECS],
+                             vec sum[VECS], int i, const int vecs)
+{
+    int j = 0;
+    for (int v = 0; v < vecs; v++)
+        sum[v] = v_set(0.f);
+    for (; j + 4 <= a->nk; j += 4)
+        weights(a, o, top, sum, j, i, 4, vecs);
+    for (; j + PER <= a->nk; j += PER)
+        weights(a, o, top, sum, j, i, PER, vecs);
+    if (j < a->nk)
+        weights(a, o, top, sum, j, i, 1, vecs);
+}
+
+/* The largest logit of each query. */
+SIMD static void tops(const panel_attend *a, const operands *o, vec top[VECS], int i, int vecs)
+{
+    for (int n = 0; n < vecs; n++) {
+        const vec zero[VECS] = {v_set(0.f)};
+        vec       s[4][VECS], most = v_set(-__builtin_inff());
+        for (int j = 0; j < a->nk; j++) {
+            logits(a, o, s, zero, j, i + n * LANES, 1, 1);
+            most = v_max(most, s[0][0]);
+        }
+        top[n] = most;
+    }
 }
 
 /* o[d0 .. d0 + rows) of a strip: sum over keys, times 1 / sum of weights */
-SIMD_INLINE void values(const panel_attend *a, const vec inv[VECS], int d0, int i, const int rows,
-                        const int vecs)
+SIMD_INLINE void values(const panel_attend *a, const operands *h, const vec inv[VECS], int d0, int i,
+                        const int rows, const int vecs)
 {
     vec o[5][VECS];
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vecs; v++)
             o[r][v] = v_set(0.f);
-    const float *val = a->v + d0 * a->ld, *s = a->s;
-    for (int j = 0; j < a->nk; j++, s += PANEL_STRIP) {
-        vec p[VECS];
+    const word *val = h->v + d0 * h->ldv, *p = (const word *)a->s;
+    for (int j = 0; j < (a->nk + PER - 1) / PER; j++, p += PANEL_STRIP) {
+        words pv[VECS];
         for (int v = 0; v < vecs; v++)
-            p[v] = v_load(s + v * LANES);
+            pv[v] = w_load(p + v * LANES);
         for (int r = 0; r < rows; r++) {
-            vec b = v_set(val[r * a->ld + j]);
+            words b = w_set(val[r * h->ldv + j]);
             for (int v = 0; v < vecs; v++)
-                o[r][v] = v_fma(p[v], b, o[r][v]);
+                o[r][v] = v_dot(o[r][v], pv[v], b);
         }
     }
     for (int r = 0; r < rows; r++)
@@ -237,36 +343,29 @@ SIMD_INLINE void values(const panel_attend *a, const vec inv[VECS], int d0, int 
             v_store(a->o + (d0 + r) * a->ld + i + v * LANES, v_mul(o[r][v], inv[v]));
 }
 
-SIMD_INLINE void attend_strip(const panel_attend *a, int i, const int vecs)
+SIMD_INLINE void attend_strip(const panel_attend *a, const operands *o, int i, const int vecs)
 {
-    int j = 0;
-    for (; j + 4 <= a->nk; j += 4)
-        logits(a, j, i, 4, vecs);
-    for (; j < a->nk; j++)
-        logits(a, j, i, 1, vecs);
-    vec top[VECS], sum[VECS], inv[VECS];
+    vec  top[VECS], sum[VECS];
+    bool good = true;
     for (int v = 0; v < vecs; v++)
-        top[v] = v_load(a->s + v * LANES), sum[v] = v_set(0.f);
-    for (j = 1; j < a->nk; j++)
-        for (int v = 0; v < vecs; v++)
-            top[v] = v_max(top[v], v_load(a->s + (ptrdiff_t)j * PANEL_STRIP + v * LANES));
-    for (j = 0; j < a->nk; j++)
-        for (int v = 0; v < vecs; v++) {
-            float *s = a->s + (ptrdiff_t)j * PANEL_STRIP + v * LANES;
-            vec    e = v_exp2(v_sub(v_load(s), top[v]));
-            sum[v] = v_add(sum[v], e);
-            v_store(s, e);
-        }
+        top[v] = v_set(0.f);
+    all_weights(a, o, top, sum, i, vecs);
     for (int v = 0; v < vecs; v++)
-        inv[v] = v_div(v_set(1.f), sum[v]);
+        good &= v_within(sum[v], SUM_LEAST, SUM_MOST);
+    if (!good) {
+        tops(a, o, top, i, vecs);
+        all_weights(a, o, top, sum, i, vecs);
+    }
+    for (int v = 0; v < vecs; v++)
+        sum[v] = v_div(v_set(1.f), sum[v]);
     for (int d = 0; d < a->d;) {
         int left = a->d - d, blocks = (left + 4) / 5, rows = (left + blocks - 1) / blocks;
         switch (rows) {
-        case 5: values(a, inv, d, i, 5, vecs); break;
-        case 4: values(a, inv, d, i, 4, vecs); break;
-        case 3: values(a, inv, d, i, 3, vecs); break;
-        case 2: values(a, inv, d, i, 2, vecs); break;
-        default: values(a, inv, d, i, 1, vecs); break;
+        case 5: values(a, o, sum, d, i, 5, vecs); break;
+        case 4: values(a, o, sum, d, i, 4, vecs); break;
+        case 3: values(a, o, sum, d, i, 3, vecs); break;
+        case 2: values(a, o, sum, d, i, 2, vecs); break;
+        default: values(a, o, sum, d, i, 1, vecs); break;
         }
         d += rows;
     }
@@ -274,13 +373,13 @@ SIMD_INLINE void attend_strip(const panel_attend *a, int i, const int vecs)
 
 SIMD static void attend(const panel_attend *a)
 {
+    const operands o = operands_of(a);
     for (int i = 0; i < a->t;) {
-        int left = (a->t - i) / LANES;
-        if (left >= VECS) {
-            attend_strip(a, i, VECS);
+        if ((a->t - i) / LANES >= VECS) {
+            attend_strip(a, &o, i, VECS);
             i += VECS * LANES;
         } else {
-            attend_strip(a, i, 1);
+            attend_strip(a, &o, i, 1);
             i += LANES;
         }
     }

@@ -4,6 +4,7 @@
 #define CORE_CPU_SIMD_AVX2_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 
 #define SIMD __attribute__((target("avx2,fma")))
 #define SIMD_INLINE SIMD __attribute__((always_inline)) static inline
@@ -24,12 +25,19 @@ SIMD_INLINE vec v_min(vec a, vec b) { return _mm256_min_ps(a, b); }
 SIMD_INLINE vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 SIMD_INLINE vec v_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.f), a); }
 SIMD_INLINE vec v_round(vec a) { return _mm256_round_ps(a, 8); }
-/* a * 2^n, n whole; far below the range: 2^-127 a, which is 0 or next to it */
+/* a * 2^n, n whole; far below the range: 2^-127 a, which is 0 or next to it; above it inf */
 SIMD_INLINE vec v_scale(vec a, vec n)
 {
-    __m256i e = _mm256_cvtps_epi32(_mm256_max_ps(n, _mm256_set1_ps(-127.f)));
+    __m256i e = _mm256_cvtps_epi32(
+        _mm256_min_ps(_mm256_max_ps(n, _mm256_set1_ps(-127.f)), _mm256_set1_ps(128.f)));
     e = _mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23);
     return _mm256_mul_ps(a, _mm256_castsi256_ps(e));
+}
+/* whether all lanes are in lo .. hi; NaN is not */
+SIMD_INLINE bool v_within(vec a, float lo, float hi)
+{
+    return _mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(a, v_set(lo), _CMP_GE_OQ),
+                                            _mm256_cmp_ps(a, v_set(hi), _CMP_LE_OQ))) == 0xff;
 }
 /* a + b where x and y differ, a elsewhere */
 SIMD_INLINE vec v_add_where_differ(vec a, vec b, vec x, vec y)

@@ -4,6 +4,7 @@
 #define CORE_CPU_SIMD_AVX512_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 
 #ifndef SIMD
 #define SIMD __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
@@ -31,6 +32,12 @@ SIMD_INLINE vec v_round(vec a) { return _mm512_roundscale_ps(a, 8); }
 SIMD_INLINE vec v_scale(vec a, vec n)
 {
     return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(n, _mm512_set1_ps(-126.f), _CMP_GT_OQ), a, n);
+}
+/* whether all lanes are in lo .. hi; NaN is not */
+SIMD_INLINE bool v_within(vec a, float lo, float hi)
+{
+    return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(a, v_set(lo), _CMP_GE_OQ), a, v_set(hi),
+                                   _CMP_LE_OQ) == 0xffff;
 }
 /* a + b where x and y differ, a elsewhere */
 SIMD_INLINE vec v_add_where_differ(vec a, vec b, vec x, vec y)
