@@ -49,22 +49,23 @@ static void load(float *to, const oriel_tensor *t, int64_t at, int n)
 
 static void take_keys(query *q)
 {
-    float top = q->top, v[ATTN_DIM_MAX];
+    float top = q->top, v[ATTN_DIM_MAX], sum[ATTN_DIM_MAX], weight = 0;
     int   dim = q->j->a.dim_v;
     for (int i = 0; i < q->n; i++)
         top = fmaxf(top, q->logit[i]);
     float fade = expf(q->top - top); /* 0 the first time */
     q->top = top;
-    q->weight *= fade;
-    for (int d = 0; d < dim; d++)
-        q->sum[d] *= fade;
+    memset(sum, 0, (size_t)dim * sizeof *sum);
     for (int i = 0; i < q->n; i++) {
         float p = expf(q->logit[i] - top);
         load(v, q->v[i], q->at[i], dim);
-        q->weight += p;
+        weight += p;
         for (int d = 0; d < dim; d++)
-            q->sum[d] += p * v[d];
+            sum[d] += p * v[d];
     }
+    q->weight = q->weight * fade + weight; /* a step's sum by itself: many keys alike do not add up their rounding */
+    for (int d = 0; d < dim; d++)
+        q->sum[d] = q->sum[d] * fade + sum[d];
     q->n = 0;
 }
 

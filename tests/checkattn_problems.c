@@ -5,6 +5,7 @@
 #include "na_cases.h"
 
 #include <stdio.h>
+#include <string.h>
 
 int draw(problem *p, int low, int high)
 {
@@ -38,27 +39,50 @@ static const struct {
     double      amp;
     oriel_attn  a;
     int         heads_differ; /* the first two heads of named() */
+    int         listed;       /* as in problem; under 0: with k_valid */
+    bool        scales, pad_rows;
+    oriel_segment segments[5];
 } named[] = {
-    {"dense", 1, {.dim = 16, .extent = {3, 5, 7}}, 0},
-    {"dense causal hot", 8, {.dim = 40, .extent = {1, 1, 77}, .axis = {{0}, {0}, {.causal = true}}, .scale = 1}, 0},
-    {"swin 7x7 bias", 1, {.heads = 3, .dim = 32, .extent = {1, 21, 28}, .axis = {{0}, BLOCK(7, 0), BLOCK(7, 0)}, .bias = ORIEL_BIAS_OFFSET}, 0},
-    {"swin 7x7 shifted bias", 1, {.heads = 2, .dim = 32, .extent = {1, 14, 28}, .axis = {{0}, BLOCK(7, .shift = 3), BLOCK(7, .shift = 3)}, .bias = ORIEL_BIAS_OFFSET}, 0},
-    {"swin 8x8 shifted bf16", 1, {.dtype = ORIEL_BF16, .heads = 2, .dim = 30, .extent = {1, 24, 16}, .axis = {{0}, BLOCK(8, .shift = 4), BLOCK(8, .shift = 4)}, .bias = ORIEL_BIAS_OFFSET}, 0},
-    {"hat 16x16 bias", 1, {.heads = 1, .dim = 30, .extent = {1, 32, 48}, .axis = {{0}, BLOCK(16, .shift = 8), BLOCK(16, .shift = 8)}, .bias = ORIEL_BIAS_OFFSET}, 0},
-    {"seedvr ragged text", 1, {.heads = 2, .dim = 64, .extent = {5, 11, 14}, .axis = {BLOCK(2, .shift = 1), BLOCK(4, .shift = 2), BLOCK(5, .shift = 2)}, .extra = 13, .text = 13}, 0},
-    {"sta text f16", 1, {.dtype = ORIEL_F16, .heads = 2, .dim = 64, .extent = {6, 8, 12}, .axis = {NA(6, .stride = 2), NA(6, .stride = 2), NA(12, .stride = 4)}, .extra = 9, .text = 11}, 0},
-    {"sta per head", 1, {.heads = 4, .dim = 24, .extent = {5, 6, 9}, .axis = {NA(5, 0), NA(3, .stride = 1), NA(9, .stride = 3)}}, 1},
-    {"cswin stripes", 1, {.heads = 2, .dim = 16, .extent = {1, 12, 14}}, 2},
-    {"nat k7 bias dilated", 1, {.heads = 2, .dim = 32, .extent = {1, 23, 29}, .axis = {{0}, NA(7, .dilation = 3), NA(7, .dilation = 4)}, .bias = ORIEL_BIAS_OFFSET}, 0},
-    {"video slide", 1, {.heads = 2, .kv_heads = 1, .dim = 48, .dim_v = 56, .extent = {9, 5, 6}, .axis = {SLIDE(3, 0, .causal = true), NA(3, 0), SLIDE(2, 1, 0)}}, 0},
-    {"dense bias hot", 8, {.heads = 2, .dim = 20, .extent = {2, 7, 9}, .axis = {{0}, NA(4, 0), NA(5, .stride = 2)}, .bias = ORIEL_BIAS_DENSE, .scale = 1}, 0},
-    {"iwin strided", 1, {.heads = 2, .dim = 32, .extent = {1, 28, 21}, .axis = {{0}, NA(7, .stride = 7, .dilation = 4), NA(7, .stride = 7, .dilation = 3)}}, 0},
-    {"dim 1", 8, {.heads = 2, .dim = 1, .dim_v = 3, .extent = {1, 9, 11}, .axis = {{0}, NA(3, 0), NA(4, 0)}}, 0},
-    {"dim 256 bf16", 1, {.dtype = ORIEL_BF16, .dim = 256, .extent = {2, 5, 9}, .axis = {{0}, NA(3, 0), NA(5, 0)}}, 0},
-    {"text over many keys", 1, {.dim = 8, .extent = {1, 60, 100}, .axis = {{0}, NA(2, 0), NA(2, 0)}, .text = 3}, 0},
-    {"one token", 1, {.batch = 2, .heads = 2, .dim = 8, .extent = {1, 1, 1}, .text = 1}, 0},
-    {"long row", 1, {.dim = 16, .extent = {1, 2, 331}, .axis = {{0}, {0}, NA(7, 0)}}, 0},
-    {"wide rows", 1, {.dim = 16, .heads = 2, .extent = {1, 17, 70}, .axis = {{0}, NA(5, 0), NA(3, 0)}, .bias = ORIEL_BIAS_OFFSET}, 0},
+    {"dense", 1, {.dim = 16, .extent = {3, 5, 7}}, .heads_differ = 0},
+    {"dense causal hot", 8, {.dim = 40, .extent = {1, 1, 77}, .axis = {{0}, {0}, {.causal = true}}, .scale = 1}, .heads_differ = 0},
+    {"swin 7x7 bias", 1, {.heads = 3, .dim = 32, .extent = {1, 21, 28}, .axis = {{0}, BLOCK(7, 0), BLOCK(7, 0)}, .bias = ORIEL_BIAS_OFFSET}, .heads_differ = 0},
+    {"swin 7x7 shifted bias", 1, {.heads = 2, .dim = 32, .extent = {1, 14, 28}, .axis = {{0}, BLOCK(7, .shift = 3), BLOCK(7, .shift = 3)}, .bias = ORIEL_BIAS_OFFSET}, .heads_differ = 0},
+    {"swin 8x8 shifted bf16", 1, {.dtype = ORIEL_BF16, .heads = 2, .dim = 30, .extent = {1, 24, 16}, .axis = {{0}, BLOCK(8, .shift = 4), BLOCK(8, .shift = 4)}, .bias = ORIEL_BIAS_OFFSET}, .heads_differ = 0},
+    {"hat 16x16 bias", 1, {.heads = 1, .dim = 30, .extent = {1, 32, 48}, .axis = {{0}, BLOCK(16, .shift = 8), BLOCK(16, .shift = 8)}, .bias = ORIEL_BIAS_OFFSET}, .heads_differ = 0},
+    {"seedvr ragged text", 1, {.heads = 2, .dim = 64, .extent = {5, 11, 14}, .axis = {BLOCK(2, .shift = 1), BLOCK(4, .shift = 2), BLOCK(5, .shift = 2)}, .extra = 13, .text = 13}, .heads_differ = 0},
+    {"sta text f16", 1, {.dtype = ORIEL_F16, .heads = 2, .dim = 64, .extent = {6, 8, 12}, .axis = {NA(6, .stride = 2), NA(6, .stride = 2), NA(12, .stride = 4)}, .extra = 9, .text = 11}, .heads_differ = 0},
+    {"sta per head", 1, {.heads = 4, .dim = 24, .extent = {5, 6, 9}, .axis = {NA(5, 0), NA(3, .stride = 1), NA(9, .stride = 3)}}, .heads_differ = 1},
+    {"cswin stripes", 1, {.heads = 2, .dim = 16, .extent = {1, 12, 14}}, .heads_differ = 2},
+    {"nat k7 bias dilated", 1, {.heads = 2, .dim = 32, .extent = {1, 23, 29}, .axis = {{0}, NA(7, .dilation = 3), NA(7, .dilation = 4)}, .bias = ORIEL_BIAS_OFFSET}, .heads_differ = 0},
+    {"video slide", 1, {.heads = 2, .kv_heads = 1, .dim = 48, .dim_v = 56, .extent = {9, 5, 6}, .axis = {SLIDE(3, 0, .causal = true), NA(3, 0), SLIDE(2, 1, 0)}}, .heads_differ = 0},
+    {"dense bias hot", 8, {.heads = 2, .dim = 20, .extent = {2, 7, 9}, .axis = {{0}, NA(4, 0), NA(5, .stride = 2)}, .bias = ORIEL_BIAS_DENSE, .scale = 1}, .heads_differ = 0},
+    {"iwin strided", 1, {.heads = 2, .dim = 32, .extent = {1, 28, 21}, .axis = {{0}, NA(7, .stride = 7, .dilation = 4), NA(7, .stride = 7, .dilation = 3)}}, .heads_differ = 0},
+    {"dim 1", 8, {.heads = 2, .dim = 1, .dim_v = 3, .extent = {1, 9, 11}, .axis = {{0}, NA(3, 0), NA(4, 0)}}, .heads_differ = 0},
+    {"dim 256 bf16", 1, {.dtype = ORIEL_BF16, .dim = 256, .extent = {2, 5, 9}, .axis = {{0}, NA(3, 0), NA(5, 0)}}, .heads_differ = 0},
+    {"text over many keys", 1, {.dim = 8, .extent = {1, 60, 100}, .axis = {{0}, NA(2, 0), NA(2, 0)}, .text = 3}, .heads_differ = 0},
+    {"one token", 1, {.batch = 2, .heads = 2, .dim = 8, .extent = {1, 1, 1}, .text = 1}, .heads_differ = 0},
+    {"long row", 1, {.dim = 16, .extent = {1, 2, 331}, .axis = {{0}, {0}, NA(7, 0)}}, .heads_differ = 0},
+    {"wide rows", 1, {.dim = 16, .heads = 2, .extent = {1, 17, 70}, .axis = {{0}, NA(5, 0), NA(3, 0)}, .bias = ORIEL_BIAS_OFFSET}, .heads_differ = 0},
+    {"hat ocab", 1, {.heads = 2, .dim = 30, .extent = {1, 32, 48}, .axis = {{0}, BLOCK(16, .left = 4, .right = 4), BLOCK(16, .left = 4, .right = 4)}, .bias = ORIEL_BIAS_OFFSET, .pad_keys = true}, .listed = 0},
+    {"halo pad rows ragged shifted", 1, {.heads = 2, .kv_heads = 1, .dim = 24, .extent = {1, 21, 19}, .axis = {{0}, BLOCK(8, .left = 3, .right = 2), BLOCK(8, .shift = 3, .left = 8)}, .pad_keys = true}, .pad_rows = true},
+    {"slide unfold zeros", 1, {.heads = 2, .dim = 16, .extent = {1, 9, 70}, .axis = {{0}, SLIDE(1, 1, 0), SLIDE(2, 3, 0)}, .bias = ORIEL_BIAS_OFFSET, .pad_keys = true}, .listed = 0},
+    {"srformer permuted", 1, {.heads = 3, .dim = 10, .dim_v = 10, .extent = {1, 32, 48}, .axis = {{0}, BLOCK(16, 0), BLOCK(16, 0)}, .bias = ORIEL_BIAS_OFFSET, .pool = {0, 2, 2}}, .listed = 0},
+    {"srformer shifted by spans", 1, {.heads = 2, .dim = 10, .extent = {1, 22, 44}, .axis = {{0}, {.kind = ORIEL_AXIS_SPANS}, {.kind = ORIEL_AXIS_SPANS}}, .bias = ORIEL_BIAS_OFFSET, .pool = {0, 2, 2}}, .listed = 0},
+    {"pooled cross", 1, {.heads = 2, .dim = 40, .extent = {1, 13, 17}, .keys = {1, 4, 3}, .bias = ORIEL_BIAS_DENSE}, .listed = 0},
+    {"stream chunk causal", 1, {.heads = 2, .kv_heads = 1, .dim = 64, .extent = {3, 6, 7}, .keys = {9, 6, 7}, .at = {5, 0, 0}, .axis = {SLIDE(4, 0, .causal = true), NA(3, 0), NA(5, 0)}, .bias = ORIEL_BIAS_OFFSET}, .listed = 0},
+    {"stream chunk dilated", 1, {.dim = 16, .extent = {1, 1, 37}, .keys = {1, 1, 90}, .at = {0, 0, 41}, .axis = {{0}, {0}, NA(7, .stride = 2, .dilation = 5)}, .bias = ORIEL_BIAS_OFFSET}, .listed = 0},
+    {"swin v2 cosine", 1, {.heads = 3, .dim = 32, .extent = {1, 16, 24}, .axis = {{0}, BLOCK(8, .shift = 4), BLOCK(8, .shift = 4)}, .bias = ORIEL_BIAS_OFFSET, .cosine = true}, .scales = true},
+    {"cosine na text bf16", 1, {.dtype = ORIEL_BF16, .heads = 2, .dim = 48, .extent = {1, 14, 19}, .axis = {{0}, NA(5, 0), NA(7, 0)}, .extra = 5, .text = 6, .cosine = true, .scale = 9}, .listed = 0},
+    {"seedvr2 text in windows", 1, {.heads = 2, .dim = 64, .extent = {5, 11, 14}, .axis = {BLOCK(2, .shift = 1), BLOCK(4, .shift = 2), BLOCK(5, .shift = 2)}, .extra = 13, .text = 13, .text_mode = ORIEL_TEXT_WINDOWS}, .listed = 0},
+    {"text in many windows f16", 1, {.dtype = ORIEL_F16, .heads = 2, .dim = 16, .extent = {2, 9, 21}, .axis = {{0}, BLOCK(3, 0), BLOCK(2, 0)}, .extra = 70, .text = 70, .text_mode = ORIEL_TEXT_WINDOWS}, .listed = 0},
+    {"radial lists", 1, {.heads = 2, .dim = 32, .extent = {1, 1, 1000}, .extra = 7, .text = 5, .lists = true, .q_block = {0, 0, 128}, .k_block = {0, 0, 128}}, .listed = 5},
+    {"vsa cubes", 1, {.batch = 2, .heads = 2, .dim = 32, .extent = {6, 9, 11}, .lists = true, .q_block = {4, 4, 4}, .k_block = {4, 4, 4}}, .listed = 4},
+    {"vsa padded cubes f16", 1, {.dtype = ORIEL_F16, .heads = 2, .dim = 64, .extent = {1, 1, 640}, .bias = ORIEL_BIAS_DENSE, .lists = true, .q_block = {0, 0, 64}, .k_block = {0, 0, 64}}, .listed = -4},
+    {"causal lists", 8, {.heads = 2, .dim = 24, .extent = {1, 1, 300}, .axis = {{0}, {0}, {.causal = true}}, .scale = 1, .lists = true, .q_block = {0, 0, 32}, .k_block = {0, 0, 16}}, .listed = 3},
+    {"lists of another raster", 1, {.heads = 2, .dim = 16, .extent = {2, 10, 12}, .keys = {5, 11, 13}, .at = {3, 1, 1}, .axis = {{.causal = true}, NA(7, 0), NA(9, .dilation = 1)}, .bias = ORIEL_BIAS_OFFSET, .lists = true, .q_block = {2, 4, 5}, .k_block = {1, 3, 13}}, .listed = 8},
+    {"segments of clips", 1, {.batch = 2, .heads = 2, .dim = 32, .extent = {1, 1, 36 + 105 + 36 + 1 + 66}, .axis = {{0}, SLIDE(1, 0, 0), SLIDE(2, 1, 0)}, .extra = 3, .segments = 5}, .segments = {{.extent = {2, 3, 6}}, {.extent = {3, 5, 7}}, {.extent = {2, 3, 6}}, {.extent = {1, 1, 1}}, {.extent = {1, 2, 33}}}},
+    {"segments with keys of their own", 1, {.heads = 3, .dim = 24, .extent = {1, 1, 40 + 9 + 77}, .keys = {1, 1, 50 + 9 + 80}, .axis = {{0}, {0}, {.causal = true}}, .bias = ORIEL_BIAS_DENSE, .segments = 3}, .segments = {{.extent = {0, 0, 40}, .keys = {0, 0, 50}, .at = {0, 0, 10}}, {.extent = {0, 0, 9}}, {.extent = {0, 7, 11}, .keys = {0, 5, 16}, .at = {0, 0, 5}}}},
+    {"freeswim", 1, {.heads = 2, .dim = 32, .extent = {3, 12, 20}, .axis = {{0}, NA(5, 0), NA(9, 0)}, .scale = 0.19f}, .listed = 0},
 };
 
 bool problem_named(problem *p, int i)
@@ -80,13 +104,28 @@ bool problem_named(problem *p, int i)
         p->axes[1][2] = (oriel_axis)BLOCK(2, 0);
     }
     for (int x = 0; x < 3; x++) /* a bias that reaches one further than it must */
-        p->offsets[x] = 2 * (p->a.axis[x].size && p->a.axis[x].kind ? p->a.axis[x].size : p->a.extent[x]) + 1;
+        p->offsets[x] = 2 * (p->a.axis[x].size && p->a.axis[x].kind ? p->a.axis[x].size + p->a.axis[x].left
+                             : p->a.keys[x] > p->a.extent[x]          ? p->a.keys[x]
+                                                                      : p->a.extent[x]) + 1;
+    if (p->a.lists) {
+        p->listed = named[i].listed < 0 ? -named[i].listed : named[i].listed;
+        p->k_valid = named[i].listed < 0;
+        p->list_heads = true;
+    }
+    p->scales = named[i].scales;
+    p->pad_rows = named[i].pad_rows;
+    memcpy(p->segments, named[i].segments, sizeof named[i].segments);
     return true;
 }
 
-static oriel_axis any_axis(problem *p, int n)
+/* A law that n tokens of keys, of which each key stands for `pool`, allow. */
+static oriel_axis any_axis(problem *p, int n, int pool, bool more)
 {
     oriel_axis a = {.kind = (oriel_axis_kind)draw(p, 0, 3), .causal = draw(p, 0, 3) == 0};
+    if (pool > 1) {
+        a = (oriel_axis){.kind = draw(p, 0, 1) ? ORIEL_AXIS_BLOCK : ORIEL_AXIS_FULL};
+        n /= pool;
+    }
     if (a.kind == ORIEL_AXIS_NEIGHBOR && n < 2)
         a.kind = ORIEL_AXIS_FULL;
     if (a.kind == ORIEL_AXIS_NEIGHBOR && draw(p, 0, 4)) {
@@ -98,13 +137,101 @@ static oriel_axis any_axis(problem *p, int n)
     } else if (a.kind == ORIEL_AXIS_NEIGHBOR) {
         a.size = n < 7 ? n : 7;
     } else if (a.kind == ORIEL_AXIS_BLOCK) {
-        a.size = draw(p, 0, n);
-        a.shift = draw(p, 0, 1) ? 0 : draw(p, 0, (a.size ? a.size : n) - 1);
+        a.size = pool * draw(p, 0, n);
+        a.shift = draw(p, 0, 1) ? 0 : pool * draw(p, 0, (a.size ? a.size / pool : n) - 1);
+        if (more && draw(p, 0, 1)) {
+            a.left = pool * draw(p, 0, n < 6 ? n : 6);
+            a.right = pool * draw(p, 0, n < 6 ? n : 6);
+        }
     } else if (a.kind == ORIEL_AXIS_SLIDE) {
-        a.left = draw(p, 0, n + 1);
-        a.right = draw(p, 0, n + 1);
+        a.left = draw(p, 0, more ? n : n + 1);
+        a.right = draw(p, 0, more ? n : n + 1);
     }
     return a;
+}
+
+/* What keys, which windows; afterwards what of the rest goes with it. */
+static void any_raster(problem *p, bool more)
+{
+    oriel_attn *a = &p->a;
+    int         rank = draw(p, 1, 3), most = rank == 1 ? 300 : rank == 2 ? 30 : 9;
+    bool        other = more && draw(p, 0, 2) == 0, spans = more && draw(p, 0, 4) == 0;
+    for (int x = 0; x < 3; x++) {
+        a->extent[x] = x >= 3 - rank ? draw(p, 1, most) : draw(p, 0, 1);
+        int n = a->extent[x] ? a->extent[x] : 1, pool = 1;
+        if (other && x >= 3 - rank) {
+            pool = a->pool[x] = draw(p, 0, 2) ? draw(p, 0, 1) : draw(p, 2, 4);
+            pool += !pool;
+            a->at[x] = draw(p, 0, 1) ? 0 : draw(p, 1, 7);
+            a->keys[x] = a->at[x] || draw(p, 0, 1) ? (a->at[x] + n + pool - 1) / pool + draw(p, 0, 5) : 0;
+        }
+        int keys = a->keys[x] ? a->keys[x] : (n + pool - 1) / pool;
+        a->axis[x] = any_axis(p, keys * pool, pool, more);
+        if (spans && draw(p, 0, 1))
+            a->axis[x] = (oriel_axis){.kind = ORIEL_AXIS_SPANS};
+        for (int h = 0; h < HEADS_MAX && p->per_head; h++)
+            p->axes[h][x] = any_axis(p, keys * pool, pool, more);
+        p->offsets[x] = 2 * ((keys * pool > n ? keys * pool : n) + draw(p, 0, 1)) - 1;
+    }
+    a->pad_keys = more && draw(p, 0, 2) == 0;
+    for (int x = 0; x < 3 && a->pad_keys; x++) /* a span may begin or end as far again outside */
+        p->offsets[x] = 2 * p->offsets[x] + 9;
+}
+
+/* Rasters of some tokens each; the law is one that the smallest allows. */
+static void any_segments(problem *p)
+{
+    oriel_attn *a = &p->a;
+    int         rank = draw(p, 1, 3), most = rank == 1 ? 60 : rank == 2 ? 12 : 5, least[3] = {1 << 20, 1 << 20, 1 << 20};
+    int         q = 0, k = 0, far[3] = {1, 1, 1};
+    a->segments = draw(p, 1, draw(p, 0, 2) ? 6 : SEGMENTS_MAX);
+    for (int i = 0; i < a->segments; i++) {
+        oriel_segment *s = &p->segments[i];
+        int            nq = 1, nk = 1;
+        *s = (oriel_segment){0};
+        if (i && draw(p, 0, 2) == 0)
+            *s = p->segments[i - 1]; /* often alike */
+        for (int x = 0; x < 3; x++) {
+            if (!s->extent[x] && x >= 3 - rank) {
+                s->extent[x] = draw(p, 1, most);
+                s->at[x] = draw(p, 0, 3) ? 0 : draw(p, 1, 4);
+                s->keys[x] = s->at[x] || draw(p, 0, 3) == 0 ? s->extent[x] + s->at[x] + draw(p, 0, 4) : 0;
+            }
+            int n = s->extent[x] ? s->extent[x] : 1, m = s->keys[x] ? s->keys[x] : n;
+            nq *= n, nk *= m;
+            least[x] = m < least[x] ? m : least[x];
+            far[x] = m > far[x] ? m : far[x];
+        }
+        q += nq, k += nk;
+    }
+    a->extent[0] = a->extent[1] = 0;
+    a->extent[2] = q;
+    a->keys[2] = k == q ? 0 : k;
+    for (int x = 0; x < 3; x++) {
+        a->axis[x] = any_axis(p, least[x], 1, true);
+        for (int h = 0; h < HEADS_MAX && p->per_head; h++)
+            p->axes[h][x] = any_axis(p, least[x], 1, true);
+        p->offsets[x] = 2 * far[x] - 1;
+    }
+    a->pad_keys = draw(p, 0, 3) == 0;
+    for (int x = 0; x < 3 && a->pad_keys; x++)
+        p->offsets[x] = 2 * p->offsets[x] + 9;
+}
+
+static void any_lists(problem *p)
+{
+    oriel_attn *a = &p->a;
+    a->lists = true;
+    a->pad_keys = false;
+    for (int x = 0; x < 3; x++) {
+        int n = a->extent[x] ? a->extent[x] : 1, m = a->keys[x] ? a->keys[x] : n / (a->pool[x] ? a->pool[x] : 1);
+        a->q_block[x] = draw(p, 0, n < 20 ? n : 20);
+        a->k_block[x] = draw(p, 0, m < 20 ? m : 20);
+    }
+    p->listed = draw(p, 1, 16);
+    p->list_batches = draw(p, 0, 1);
+    p->list_heads = draw(p, 0, 1);
+    p->k_valid = draw(p, 0, 2) == 0 && !a->text;
 }
 
 void problem_random(problem *p, unsigned seed)
@@ -112,28 +239,47 @@ void problem_random(problem *p, unsigned seed)
     *p = (problem){.seed = seed, .data = 100000 + (uint64_t)seed * 16};
     snprintf(p->name, sizeof p->name, "random");
     oriel_attn *a = &p->a;
+    bool        more = seed % 2 == 0; /* of the fields after bias */
     a->dtype = (oriel_dtype)(draw(p, 0, 2) ? ORIEL_F32 : draw(p, 1, 2));
     a->batch = draw(p, 0, 2);
     a->kv_heads = draw(p, 0, 2);
     a->heads = a->kv_heads ? a->kv_heads * draw(p, 1, 3) : draw(p, 0, 3);
     a->dim = draw(p, 0, 3) ? 8 * draw(p, 1, 5) : draw(p, 1, 256);
     a->dim_v = draw(p, 0, 2) ? 0 : draw(p, 1, draw(p, 0, 3) ? 40 : 256);
-    int rank = draw(p, 1, 3), most = rank == 1 ? 300 : rank == 2 ? 30 : 9;
-    for (int x = 0; x < 3; x++) {
-        a->extent[x] = x >= 3 - rank ? draw(p, 1, most) : draw(p, 0, 1);
-        int n = a->extent[x] ? a->extent[x] : 1, far = n;
-        a->axis[x] = any_axis(p, n);
-        p->offsets[x] = 2 * (far + draw(p, 0, 1)) - 1;
-    }
     p->per_head = draw(p, 0, 4) == 0;
-    for (int h = 0; h < HEADS_MAX && p->per_head; h++)
-        for (int x = 0; x < 3; x++)
-            p->axes[h][x] = any_axis(p, a->extent[x] ? a->extent[x] : 1);
     p->amp = draw(p, 0, 2) ? 1 : 8;
     a->scale = p->amp > 1 ? 1 : draw(p, 0, 2) ? 0 : 0.125f;
     a->extra = draw(p, 0, 2) ? 0 : draw(p, 1, 70);
-    a->text = draw(p, 0, 3) ? 0 : draw(p, 1, 70);
     a->bias = (oriel_attn_bias)(draw(p, 0, 1) ? 0 : draw(p, 0, 2));
     p->lse = draw(p, 0, 1);
     p->wide = draw(p, 0, 3) == 0;
+    bool segments = more && draw(p, 0, 3) == 0;
+    if (segments)
+        any_segments(p);
+    else {
+        any_raster(p, more);
+        a->text = draw(p, 0, 3) ? 0 : draw(p, 1, 70);
+        if (more && draw(p, 0, 3) == 0)
+            any_lists(p);
+    }
+    if (a->pad_keys && a->bias == ORIEL_BIAS_DENSE)
+        a->bias = ORIEL_BIAS_NONE;
+    p->pad_rows = a->pad_keys && draw(p, 0, 1);
+    p->scales = more && draw(p, 0, 3) == 0;
+    a->cosine = more && draw(p, 0, 3) == 0;
+    if (more && !segments && !a->lists && draw(p, 0, 2) == 0) { /* text in windows, if these are windows */
+        bool windows = true;
+        for (int h = 0; h < (p->per_head ? HEADS_MAX : 1); h++)
+            for (int x = 0; x < 3; x++) {
+                oriel_axis *b = p->per_head ? &p->axes[h][x] : &a->axis[x];
+                b->causal = false;
+                b->left = b->right = 0;
+                windows &= b->kind == ORIEL_AXIS_FULL || b->kind == ORIEL_AXIS_BLOCK;
+            }
+        for (int x = 0; x < 3; x++) /* they count where each head has its own, too */
+            windows &= !a->axis[x].causal && !a->axis[x].left && !a->axis[x].right &&
+                       (a->axis[x].kind == ORIEL_AXIS_FULL || a->axis[x].kind == ORIEL_AXIS_BLOCK);
+        a->text_mode = windows ? ORIEL_TEXT_WINDOWS : ORIEL_TEXT_ALL;
+        a->text = windows ? draw(p, 1, 70) : a->text;
+    }
 }
