@@ -1,0 +1,629 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attention over windows on tensor cores of sm_80 and later: 64 queries a block, keys 64 or 32 a step.
+ *
+ * Contract: f16, bf16; the law but pad_keys, cosine, text in windows, segments, lists. Any strides; rows
+ *   that begin at multiples of 16 bytes are fastest.
+ * Tile: 64 queries of a box of the raster (attn_cuda_tile.c), or 64 text queries. Its keys are those of
+ *   the box that holds all its queries' windows, in raster order, then the extra ones. Threads find the
+ *   rows of the next step's keys, and for each key a mask of the queries that see it: along an axis
+ *   these are a run of places, since spans grow with the query. Steps whose keys everybody sees take no
+ *   notice of masks, and warps whose queries see none of a step's keys skip it.
+ * Block: 4 warps of 16 queries each, mma.m16n8k16, sums in fp32; online softmax in powers of 2 (arXiv
+ *   2205.14135); weights are rounded to the tensors' type for the second product, their sum is not.
+ * Shared memory: two steps of keys and values, rows of DIM elements, chunks of 16 bytes swizzled by the
+ *   row so that ldmatrix has no bank conflicts; columns beyond D are zeros.
+ * Bound: reading a step's keys and values from shared memory once for each 16 queries.
+ */
+#include <math_constants.h>
+
+#include "attn2d3d/cuda/attn_cuda.h"
+#include "attn2d3d/cuda/attn_cuda_tile.h"
+#include "attn2d3d/cuda/mma.cuh"
+
+enum {
+    THREADS = 128,
+    ROWS = 64,
+    CHUNK = 8, /* elements of 16 bytes */
+    TURNS = 3  /* steps whose keys are known: the last one, which slow warps may still be at, this, the next */
+};
+
+typedef struct args {
+    const attn_part      *part; /* on the GPU */
+    const int64_t        *starts;
+    const attn_cuda_head *plan;
+    const attn_segment   *segments;
+    oriel_tensor          k, v, extra_k, extra_v;
+    int64_t               text_tiles; /* of a head */
+    int64_t               each;       /* tiles of a batch item */
+    int                   q_align, k_align, v_align, out_align; /* bytes; 0: one element at a time */
+} args;
+
+/* What a block knows of its tile. */
+template <int KEYS> struct tile {
+    uint64_t q_at[ROWS]; /* addresses of the queries' rows; 0: none */
+    uint64_t k_at[TURNS][KEYS], v_at[TURNS][KEYS];
+    int64_t  bias_row[ROWS], bias_key[TURNS][KEYS]; /* parts of an offset into the bias */
+    uint32_t mask[TURNS][2][KEYS];                  /* bit r of word r / 32: query r sees the key */
+    uint32_t any[TURNS][KEYS / 32][2];              /* the same of any of 32 keys */
+    int      edge[TURNS][KEYS / 32];                /* is one of 32 keys not seen by all? */
+    int      low[3][ROWS], high[3][ROWS];       /* along an axis, keys of the box that a place sees */
+    int      first[3], step[3], keys[3];        /* the box of keys */
+    int      at[3], q_step[3], count[3], queries;
+    uint64_t everyone, repeat[3];
+    int      b, h, kv, text;
+    attn_part part; /* a copy near by */
+};
+
+static __device__ uint64_t ones(int n)
+{
+    return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
+}
+
+/* ---- a tile, made by all threads ---------------------------------------------------------- */
+
+template <int KEYS> static __device__ void choose(tile<KEYS> *t, const args *p, int64_t item)
+{
+    const attn_job *j = &t->part.job;
+    int64_t         r = item % p->each;
+    t->b = (int)(item / p->each);
+    t->text = r < p->text_tiles * j->a.heads;
+    if (t->text) {
+        t->h = (int)(r / p->text_tiles);
+        t->at[0] = (int)(r % p->text_tiles) * ROWS;
+        t->queries = oriel_axis_low(j->a.text - t->at[0], ROWS);
+        for (int x = 0; x < 3; x++) {
+            t->first[x] = 0;
+            t->step[x] = 1;
+            t->keys[x] = j->a.keys[x];
+        }
+    } else {
+        r -= p->text_tiles * j->a.heads;
+        t->h = attn_starts_find(p->starts, j->a.heads, r);
+        r -= p->starts[t->h];
+        const attn_cuda_head *q = &p->plan[t->h];
+        const int             i[3] = {(int)(r / q->count[2] / q->count[1]), (int)(r / q->count[2] % q->count[1]),
+                                      (int)(r % q->count[2])};
+        t->queries = 1;
+        for (int x = 0; x < 3; x++) {
+            attn_segment s = p->segments[q->from[x] + i[x]];
+            oriel_span   a = attn_span(j, t->h, x, s.first);
+            oriel_span   b = attn_span(j, t->h, x, s.first + (s.count - 1) * s.step);
+            t->at[x] = s.first;
+            t->q_step[x] = s.step;
+            t->count[x] = s.count;
+            t->queries *= s.count;
+            t->first[x] = a.first;
+            t->step[x] = a.step;
+            t->keys[x] = (b.first - a.first) / a.step + b.count;
+        }
+    }
+    t->kv = t->h / (j->a.heads / j->a.kv_heads);
+    t->everyone = ones(t->queries);
+    for (int x = 2, inner = 1; x >= 0 && !t->text; inner *= t->count[x--]) {
+        t->repeat[x] = 0;
+        for (int l = 0; l < t->queries; l += inner * t->count[x])
+            t->repeat[x] |= (uint64_t)1 << l;
+    }
+}
+
+/* Spans of the places, then the queries' rows: a thread each. */
+template <int KEYS> static __device__ void spread(tile<KEYS> *t, const args *p, int thread)
+{
+    const attn_job     *j = &t->part.job;
+    const oriel_tensor *q = t->text ? &j->io->text_q : &j->io->q;
+    for (int i = thread; i < 3 * ROWS && !t->text; i += THREADS) {
+        int x = i / ROWS, place = i % ROWS;
+        if (place >= t->count[x])
+            continue;
+        oriel_span s = attn_span(j, t->h, x, t->at[x] + place * t->q_step[x]);
+        t->low[x][place] = (s.first - t->first[x]) / s.step;
+        t->high[x][place] = t->low[x][place] + s.count;
+    }
+    if (thread >= ROWS)
+        return;
+    int64_t at = 0, bias = 0;
+    if (t->text) {
+        at = attn_list_at(q, t->b, t->at[0] + thread, t->h);
+    } else {
+        int i[3] = {thread / t->count[2] / t->count[1], thread / t->count[2] % t->count[1], thread % t->count[2]};
+        for (int x = 0; x < 3; x++)
+            i[x] = t->at[x] + i[x] * t->q_step[x];
+        at = attn_at(q, t->b, i, t->h);
+        const oriel_tensor *b = &j->io->bias;
+        const int          *n = j->a.extent;
+        bias = t->h * b->stride[0];
+        if (j->a.bias == ORIEL_BIAS_DENSE)
+            bias += (((int64_t)i[0] * n[1] + i[1]) * n[2] + i[2]) * b->stride[1];
+        for (int x = 0; x < 3 && j->a.bias == ORIEL_BIAS_OFFSET; x++)
+            bias += (attn_place(j, x, i[x]) / t->step[x] + b->shape[x + 1] / 2) * b->stride[x + 1];
+    }
+    t->bias_row[thread] = bias;
+    t->q_at[thread] = thread < t->queries ? (uint64_t)q->data + (uint64_t)(at * 2) : 0;
+}
+
+/* The tile of this block. */
+template <int KEYS> static __device__ void begin(tile<KEYS> *t, const args *p, int thread)
+{
+    static_assert(sizeof(attn_part) % 4 == 0, "words");
+    for (int i = thread; i < (int)(sizeof(attn_part) / 4); i += THREADS)
+        ((uint32_t *)&t->part)[i] = ((const uint32_t *)p->part)[i];
+    __syncthreads();
+    if (thread == 0) {
+        t->part.job.io = &t->part.io;
+        choose(t, p, blockIdx.x);
+    }
+    __syncthreads();
+    spread(t, p, thread);
+    __syncthreads();
+}
+
+/* The queries that see key k of the box along axis x, as bits of all queries. */
+template <int KEYS> static __device__ uint64_t seers(const tile<KEYS> *t, int x, int inner, int k)
+{
+    int n = t->count[x], from = 0, to = n;
+    if (k >= t->low[x][n - 1] && k < t->high[x][0])
+        return ~(uint64_t)0;
+    while (from < n && t->high[x][from] <= k)
+        from++;
+    while (to > from && t->low[x][to - 1] > k)
+        to--;
+    return (ones(to * inner) & ~ones(from * inner)) * t->repeat[x];
+}
+
+/* Where key n of the tile lies in a step's tables, and who sees it: a thread each. */
+template <int KEYS> static __device__ void find_keys(tile<KEYS> *t, const args *p, uint32_t first, int turn, int thread)
+{
+    if (thread >= KEYS)
+        return;
+    uint32_t raster = (uint32_t)t->keys[0] * (uint32_t)t->keys[1] * (uint32_t)t->keys[2], n = first + (uint32_t)thread;
+    uint64_t mask = 0, k_at = 0, v_at = 0;
+    int64_t  bias = INT64_MIN; /* none */
+    if (n < raster) {
+        const int k[3] = {(int)(n / (uint32_t)t->keys[2] / (uint32_t)t->keys[1]),
+                          (int)(n / (uint32_t)t->keys[2] % (uint32_t)t->keys[1]), (int)(n % (uint32_t)t->keys[2])};
+        const int at[3] = {t->first[0] + k[0] * t->step[0], t->first[1] + k[1] * t->step[1],
+                           t->first[2] + k[2] * t->step[2]};
+        k_at = (uint64_t)p->k.data + (uint64_t)(attn_at(&p->k, t->b, at, t->kv) * 2);
+        v_at = (uint64_t)p->v.data + (uint64_t)(attn_at(&p->v, t->b, at, t->kv) * 2);
+        mask = t->everyone;
+        if (!t->text)
+            mask &= seers(t, 2, 1, k[2]) & seers(t, 1, t->count[2], k[1]) &
+                    seers(t, 0, t->count[2] * t->count[1], k[0]);
+        const attn_job     *j = &t->part.job;
+        const oriel_tensor *b = &j->io->bias;
+        const int          *m = j->a.keys;
+        if (t->text || j->a.bias == ORIEL_BIAS_NONE)
+            ;
+        else if (j->a.bias == ORIEL_BIAS_DENSE)
+            bias = (((int64_t)at[0] * m[1] + at[1]) * m[2] + at[2]) * b->stride[2];
+        else
+            bias = -(at[0] / t->step[0] * b->stride[1] + at[1] / t->step[1] * b->stride[2] +
+                     at[2] / t->step[2] * b->stride[3]);
+    } else if (n - raster < (uint32_t)t->part.job.a.extra) {
+        k_at = (uint64_t)p->extra_k.data + (uint64_t)(attn_list_at(&p->extra_k, t->b, (int)(n - raster), t->kv) * 2);
+        v_at = (uint64_t)p->extra_v.data + (uint64_t)(attn_list_at(&p->extra_v, t->b, (int)(n - raster), t->kv) * 2);
+        mask = t->everyone;
+    }
+    t->k_at[turn][thread] = k_at;
+    t->v_at[turn][thread] = v_at;
+    t->bias_key[turn][thread] = bias;
+    t->mask[turn][0][thread] = (uint32_t)mask;
+    t->mask[turn][1][thread] = (uint32_t)(mask >> 32);
+    uint32_t any0 = __reduce_or_sync(~0u, (uint32_t)mask), any1 = __reduce_or_sync(~0u, (uint32_t)(mask >> 32));
+    bool     edge = __any_sync(~0u, mask != t->everyone);
+    if (thread % 32 == 0) {
+        t->any[turn][thread / 32][0] = any0;
+        t->any[turn][thread / 32][1] = any1;
+        t->edge[turn][thread / 32] = edge;
+    }
+}
+
+/* ---- rows into shared memory -------------------------------------------------------------- */
+
+/* Byte of chunk c of row r. */
+template <int DIM> static __device__ __forceinline__ uint32_t swizzled(int r, int c)
+{
+    return (uint32_t)(r * DIM * 2 + ((c ^ (r & 7)) * 16));
+}
+
+/* Rows of n elements at the addresses `at` (0: a row of zeros), zeros up to `chunks` chunks. step: of
+ * the innermost axis. */
+template <int DIM>
+static __device__ void load_rows(uint32_t to, const uint64_t *at, int rows, int n, int chunks, int align, int64_t step,
+                                 const void *safe, int thread)
+{
+    constexpr int ALONG = DIM / CHUNK; /* 8, 16, 32: divides THREADS */
+    int           c = thread % ALONG, left = n - c * CHUNK;
+    left = left < 0 ? 0 : left > CHUNK ? CHUNK : left;
+    if (c >= chunks)
+        return;
+    for (int r = thread / ALONG; r < rows; r += THREADS / ALONG) {
+        int         have = at[r] ? left : 0;
+        uint32_t    place = to + swizzled<DIM>(r, c);
+        const char *from = have ? (const char *)at[r] + c * CHUNK * 2 * step : (const char *)safe;
+        if (align == 16)
+            copy_async<16>(place, from, have * 2);
+        else if (align == 8)
+            for (int i = 0; i < 2; i++) {
+                int part = have - 4 * i < 0 ? 0 : have - 4 * i > 4 ? 4 : have - 4 * i;
+                copy_async<8>(place + 8 * i, part ? from + 8 * i : (const char *)safe, part * 2);
+            }
+        else if (align == 4)
+            for (int i = 0; i < 4; i++) {
+                int part = have - 2 * i < 0 ? 0 : have - 2 * i > 2 ? 2 : have - 2 * i;
+                copy_async<4>(place + 4 * i, part ? from + 4 * i : (const char *)safe, part * 2);
+            }
+        else {
+            uint32_t w[4] = {0, 0, 0, 0};
+#pragma unroll
+            for (int i = 0; i < CHUNK; i++)
+                if (i < have)
+                    w[i / 2] |= (uint32_t)*(const uint16_t *)(from + i * 2 * step) << (i % 2 * 16);
+            asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(place), "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3])
+                         : "memory");
+        }
+    }
+}
+
+/* Keys and values of a step; extra keys may have other strides of their innermost axis than the raster's. */
+template <int DIM, int KEYS>
+static __device__ void load_step(uint32_t k_to, uint32_t v_to, const tile<KEYS> *t, const args *p, int turn, int thread)
+{
+    const oriel_attn *a = &t->part.job.a;
+    int64_t           k_step = p->k.stride[5], v_step = p->v.stride[5];
+    load_rows<DIM>(k_to, t->k_at[turn], KEYS, a->dim, (a->dim + 15) / 16 * 2, p->k_align, k_step, p->k.data, thread);
+    load_rows<DIM>(v_to, t->v_at[turn], KEYS, a->dim_v, (a->dim_v + 7) / 8, p->v_align, v_step, p->v.data, thread);
+}
+
+/* ---- products and softmax ----------------------------------------------------------------- */
+
+/* A warp's queries: rows lane / 4 and lane / 4 + 8 of its 16. */
+template <int DIM> struct rows16 {
+    static constexpr bool KEPT = DIM <= 128; /* queries stay in registers */
+    uint32_t              q[KEPT ? DIM / 16 : 1][4];
+    float                 out[DIM / 8][4];
+    float                 top[2], weight[2]; /* of this thread's columns */
+};
+
+template <int DIM> static __device__ void clear(rows16<DIM> *w)
+{
+#pragma unroll
+    for (int side = 0; side < 2; side++) {
+        w->top[side] = -CUDART_INF_F;
+        w->weight[side] = 0;
+    }
+#pragma unroll
+    for (int n = 0; n < DIM / 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            w->out[n][i] = 0;
+}
+
+template <typename T, int DIM, int KEYS>
+static __device__ void logits(float s[KEYS / 8][4], rows16<DIM> *w, uint32_t q_at, uint32_t k_at, int depth, int warp,
+                              int lane)
+{
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            s[n][i] = 0;
+#pragma unroll
+    for (int d = 0; d < DIM / 16; d++) {
+        if (d >= depth)
+            break;
+        uint32_t a[4];
+        if (rows16<DIM>::KEPT)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                a[i] = w->q[rows16<DIM>::KEPT ? d : 0][i];
+        else
+            ldmatrix4(a, q_at + swizzled<DIM>(warp * 16 + lane % 16, 2 * d + lane / 16));
+#pragma unroll
+        for (int n = 0; n < KEYS / 16; n++) { /* 16 keys by 16 channels */
+            uint32_t b[4];
+            ldmatrix4(b, k_at + swizzled<DIM>(n * 16 + lane % 8 + lane / 16 * 8, 2 * d + lane / 8 % 2));
+            mma16(s[2 * n], a, b[0], b[1], T());
+            mma16(s[2 * n + 1], a, b[2], b[3], T());
+        }
+    }
+}
+
+/* s in, its logits times log2(e) out; -inf where the key is not seen. */
+template <int KEYS>
+static __device__ void masks_and_bias(float s[KEYS / 8][4], const tile<KEYS> *t, int turn, float scale, bool edge,
+                                      bool biased, int warp, int lane)
+{
+    const float *bias = (const float *)t->part.io.bias.data;
+    int          row = warp * 16 + lane / 4;
+    if (!edge && !biased) {
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                s[n][i] *= scale;
+        return;
+    }
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int      key = n * 8 + lane % 4 * 2 + i % 2, r = row + i / 2 * 8;
+            uint32_t sees = t->mask[turn][warp / 2][key] >> (r % 32) & 1;
+            float    x = s[n][i] * scale;
+            if (biased && sees && t->bias_key[turn][key] != INT64_MIN)
+                x += bias[t->bias_row[r] + t->bias_key[turn][key]] * CUDART_L2E_F;
+            s[n][i] = edge && !sees ? -CUDART_INF_F : x;
+        }
+}
+
+/* Weights in s; what was summed before is scaled. */
+template <int DIM, int KEYS> static __device__ void soften(float s[KEYS / 8][4], rows16<DIM> *w, int blocks)
+{
+#pragma unroll
+    for (int side = 0; side < 2; side++) {
+        float top = w->top[side];
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++)
+            top = fmaxf(top, fmaxf(s[n][2 * side], s[n][2 * side + 1]));
+        top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+        float base = top == -CUDART_INF_F ? 0 : top, fade = exp2_fast(w->top[side] - base), sum = 0;
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+            for (int i = 2 * side; i < 2 * side + 2; i++) {
+                s[n][i] = exp2_fast(s[n][i] - base);
+                sum += s[n][i];
+            }
+        w->weight[side] = w->weight[side] * fade + sum;
+        w->top[side] = top;
+#pragma unroll
+        for (int n = 0; n < DIM / 8; n++)
+            if (n < blocks) {
+                w->out[n][2 * side] *= fade;
+                w->out[n][2 * side + 1] *= fade;
+            }
+    }
+}
+
+template <typename T, int DIM, int KEYS>
+static __device__ void add_values(const float s[KEYS / 8][4], rows16<DIM> *w, uint32_t v_at, int blocks, int lane)
+{
+#pragma unroll
+    for (int n = 0; n < KEYS / 16; n++) {
+        const uint32_t a[4] = {pack2(s[2 * n][0], s[2 * n][1], T()), pack2(s[2 * n][2], s[2 * n][3], T()),
+                               pack2(s[2 * n + 1][0], s[2 * n + 1][1], T()),
+                               pack2(s[2 * n + 1][2], s[2 * n + 1][3], T())};
+#pragma unroll
+        for (int d = 0; d < DIM / 16; d++) { /* 16 keys by 16 channels */
+            if (2 * d >= blocks)
+                break;
+            uint32_t b[4];
+            ldmatrix4_transposed(b, v_at + swizzled<DIM>(n * 16 + lane % 16, 2 * d + lane / 16));
+            mma16(w->out[2 * d], a, b[0], b[1], T());
+            if (2 * d + 1 < blocks)
+                mma16(w->out[2 * d + 1], a, b[2], b[3], T());
+        }
+    }
+}
+
+/* ---- results ------------------------------------------------------------------------------ */
+
+template <typename T, int DIM, int KEYS>
+static __device__ void write(const rows16<DIM> *w, const tile<KEYS> *t, const args *p, int warp, int lane)
+{
+    const oriel_attn_io *io = &t->part.io;
+    const oriel_tensor  *out = t->text ? &io->text_out : &io->out, *lse = t->text ? &io->text_lse : &io->lse;
+    int64_t              step = out->stride[out->ndim - 1];
+#pragma unroll
+    for (int side = 0; side < 2; side++) {
+        int   r = warp * 16 + lane / 4 + side * 8;
+        float weight = w->weight[side];
+        weight += __shfl_xor_sync(~0u, weight, 1);
+        weight += __shfl_xor_sync(~0u, weight, 2);
+        if (r >= t->queries)
+            continue; /* its lanes of four leave together, but the next row's are others' */
+        int64_t at, lse_at;
+        if (t->text) {
+            at = attn_list_at(out, t->b, t->at[0] + r, t->h);
+            lse_at = lse->data ? attn_list_at(lse, t->b, t->at[0] + r, t->h) : 0;
+        } else {
+            int i[3] = {r / t->count[2] / t->count[1], r / t->count[2] % t->count[1], r % t->count[2]};
+            for (int x = 0; x < 3; x++)
+                i[x] = t->at[x] + i[x] * t->q_step[x];
+            at = attn_at(out, t->b, i, t->h);
+            lse_at = lse->data ? attn_at(lse, t->b, i, t->h) : 0;
+        }
+        if (lse->data && lane % 4 == 0)
+            ((float *)lse->data)[lse_at] = weight > 0 ? (w->top[side] + log2f(weight)) * CUDART_LN2_F : -CUDART_INF_F;
+        float inverse = weight > 0 ? 1 / weight : 0;
+        T    *row = (T *)out->data + at;
+#pragma unroll
+        for (int n = 0; n < DIM / 8; n++) {
+            int      d = n * 8 + lane % 4 * 2;
+            uint32_t two = pack2(w->out[n][2 * side] * inverse, w->out[n][2 * side + 1] * inverse, T());
+            if (d + 1 < t->part.job.a.dim_v && p->out_align >= 4)
+                *(uint32_t *)(row + d) = two;
+            else {
+                if (d < t->part.job.a.dim_v)
+                    ((uint16_t *)row)[d * step] = (uint16_t)two;
+                if (d + 1 < t->part.job.a.dim_v)
+                    ((uint16_t *)row)[(d + 1) * step] = (uint16_t)(two >> 16);
+            }
+        }
+    }
+}
+
+/* ---- the kernel --------------------------------------------------------------------------- */
+
+template <int DIM, int KEYS> static constexpr int shared_bytes()
+{
+    return 2 * 2 * KEYS * DIM * 2 + (rows16<DIM>::KEPT ? 0 : ROWS * DIM * 2) + 128;
+}
+
+template <typename T, int DIM, int KEYS>
+static __global__ void __launch_bounds__(THREADS) attend(const __grid_constant__ args p)
+{
+    extern __shared__ unsigned char memory[];
+    __shared__ tile<KEYS>           t;
+    const int      thread = (int)threadIdx.x, warp = thread / 32, lane = thread % 32;
+    const uint32_t base = (shared_address(memory) + 127) & ~127u, size = KEYS * DIM * 2;
+    const uint32_t q_at = rows16<DIM>::KEPT ? base : base + 4 * size; /* kept in registers: where keys come later */
+    rows16<DIM>    w;
+    begin(&t, &p, thread);
+
+    const oriel_attn   *a = &t.part.job.a;
+    const oriel_tensor *q = t.text ? &t.part.io.text_q : &t.part.io.q;
+    const int           depth = (a->dim + 15) / 16, blocks = (a->dim_v + 7) / 8;
+    load_rows<DIM>(q_at, t.q_at, ROWS, a->dim, depth * 2, p.q_align, q->stride[q->ndim - 1], q->data, thread);
+    copies_end_group();
+    find_keys(&t, &p, 0, 0, thread);
+    copies_wait<0>();
+    __syncthreads();
+    clear(&w);
+    if (rows16<DIM>::KEPT) {
+#pragma unroll
+        for (int d = 0; d < DIM / 16; d++)
+            if (d < depth)
+                ldmatrix4(w.q[rows16<DIM>::KEPT ? d : 0], q_at + swizzled<DIM>(warp * 16 + lane % 16, 2 * d + lane / 16));
+        __syncthreads();
+    }
+
+    const float    scale = attn_scale(&t.part.job, t.h) * CUDART_L2E_F;
+    const uint32_t keys = (uint32_t)t.keys[0] * (uint32_t)t.keys[1] * (uint32_t)t.keys[2] + (uint32_t)a->extra;
+    const bool     biased = a->bias != ORIEL_BIAS_NONE && !t.text;
+    load_step<DIM>(base, base + size, &t, &p, 0, thread);
+    copies_end_group();
+    int turn = 0, next = 1, side = 0;
+    for (uint32_t first = 0; first < keys; first += KEYS, side ^= 1, turn = next, next = (next + 1) % TURNS) {
+        const uint32_t k_at = base + side * 2 * size, k_next = base + (side ^ 1) * 2 * size;
+        if (first + KEYS < keys)
+            find_keys(&t, &p, first + KEYS, next, thread);
+        __syncthreads(); /* the step before is done with, and the next one's rows are known */
+        if (first + KEYS < keys)
+            load_step<DIM>(k_next, k_next + size, &t, &p, next, thread);
+        copies_end_group();
+        copies_wait<1>();
+        __syncthreads(); /* this step's are there */
+        uint32_t any = 0;
+        bool     edge = false;
+        for (int i = 0; i < KEYS / 32; i++) {
+            any |= t.any[turn][i][warp / 2] >> (warp % 2 * 16) & 0xffff;
+            edge |= t.edge[turn][i] != 0;
+        }
+        if (!any)
+            continue;
+        float s[KEYS / 8][4];
+        logits<T, DIM, KEYS>(s, &w, q_at, k_at, depth, warp, lane);
+        masks_and_bias<KEYS>(s, &t, turn, scale, edge, biased, warp, lane);
+        soften<DIM, KEYS>(s, &w, blocks);
+        add_values<T, DIM, KEYS>(s, &w, k_at + size, blocks, lane);
+    }
+    write<T, DIM, KEYS>(&w, &t, &p, warp, lane);
+}
+
+/* ---- the host's side ---------------------------------------------------------------------- */
+
+/* The largest of 16, 8, 4 bytes that every row of a tensor begins at a multiple of, its elements lying
+ * side by side; else 0. */
+static int alignment(const oriel_tensor *t)
+{
+    uintptr_t all = (uintptr_t)t->data;
+    if (!t->data)
+        return 16;
+    if (t->stride[t->ndim - 1] != 1 && t->shape[t->ndim - 1] > 1)
+        return 0;
+    for (int i = 0; i < t->ndim - 1; i++)
+        if (t->shape[i] > 1)
+            all |= (uintptr_t)t->stride[i] * oriel_dtype_size(t->dtype);
+    return all % 16 == 0 ? 16 : all % 8 == 0 ? 8 : all % 4 == 0 ? 4 : 0;
+}
+
+static int both(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+template <typename T, int DIM, int KEYS> static oriel_status launch(const args *p, int64_t tiles, cudaStream_t stream)
+{
+    const int   bytes = shared_bytes<DIM, KEYS>();
+    cudaError_t e = cudaFuncSetAttribute(attend<T, DIM, KEYS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (e)
+        return cuda_fail(e, "attention, mma: %d bytes of shared memory", bytes);
+    attend<T, DIM, KEYS><<<(unsigned)tiles, THREADS, (size_t)bytes, stream>>>(*p);
+    return cuda_launched("attention, mma");
+}
+
+static int keys_a_step(const attn_job *j)
+{
+    return j->a.dim > 128 || j->a.dim_v > 128 ? 32 : 64;
+}
+
+template <typename T> static oriel_status launch_for(const attn_job *j, const args *p, int64_t tiles, cudaStream_t s)
+{
+    int dim = oriel_axis_high(j->a.dim, j->a.dim_v);
+    return dim <= 64    ? launch<T, 64, 64>(p, tiles, s)
+           : dim <= 128 ? launch<T, 128, 64>(p, tiles, s)
+                        : launch<T, 256, 32>(p, tiles, s);
+}
+
+static oriel_status run(const attn_job *j, oriel_device *dev)
+{
+    attn_cuda_copy       copy;
+    attn_cuda_plan       plan;
+    const oriel_attn_io *io = j->io;
+    oriel_status         s = attn_cuda_plan_new(&plan, j, keys_a_step(j));
+    args                 p = {};
+    if (s || (s = attn_cuda_copy_job(&copy, j, dev, plan.bytes)) || (s = cuda_put(dev, copy.more, plan.starts, plan.bytes))) {
+        attn_cuda_plan_free(&plan);
+        return s;
+    }
+    p.part = copy.parts;
+    p.starts = (const int64_t *)copy.more;
+    p.plan = (const attn_cuda_head *)((char *)copy.more + ((char *)plan.heads - (char *)plan.starts));
+    p.segments = (const attn_segment *)((char *)copy.more + ((char *)plan.segments - (char *)plan.starts));
+    p.k = io->k;
+    p.v = io->v;
+    p.extra_k = io->extra_k;
+    p.extra_v = io->extra_v;
+    p.text_tiles = oriel_ceil_div(j->a.text, ROWS);
+    p.each = p.text_tiles * j->a.heads + plan.starts[j->a.heads];
+    p.q_align = both(alignment(&io->q), alignment(&io->text_q));
+    p.k_align = both(alignment(&io->k), alignment(&io->extra_k));
+    p.v_align = both(alignment(&io->v), alignment(&io->extra_v));
+    p.out_align = both(alignment(&io->out), alignment(&io->text_out));
+    attn_cuda_plan_free(&plan);
+    int64_t tiles = p.each * j->a.batch;
+    if (tiles > INT_MAX)
+        return oriel_fail(ORIEL_E_UNSUPPORTED, "attn: %lld tiles of queries, more than a grid has", (long long)tiles);
+    return j->a.dtype == ORIEL_F16 ? launch_for<__half>(j, &p, tiles, dev->cuda->stream)
+                                   : launch_for<__nv_bfloat16>(j, &p, tiles, dev->cuda->stream);
+}
+
+static bool same_inner(const oriel_tensor *a, const oriel_tensor *b)
+{
+    return !b->data || a->stride[a->ndim - 1] == b->stride[b->ndim - 1];
+}
+
+static const char *reject(const attn_job *j, const cuda_device *gpu)
+{
+    const oriel_attn    *a = &j->a;
+    const oriel_attn_io *io = j->io;
+    int                  dim = oriel_axis_high(a->dim, a->dim_v);
+    if (dim > 128 && gpu->shared < shared_bytes<256, 32>() + (int)sizeof(tile<32>))
+        return "dim over 128, for which this GPU has too little shared memory";
+    return a->dtype == ORIEL_F32 ? "f32, for which there are no tensor cores but by rounding to tf32"
+           : a->pad_keys         ? "pad_keys"
+           : a->cosine           ? "cosine"
+           : a->text_mode        ? "text in windows"
+           : a->segments         ? "segments"
+           : a->lists            ? "lists"
+           : !same_inner(&io->q, &io->text_q) || !same_inner(&io->k, &io->extra_k) ||
+                   !same_inner(&io->v, &io->extra_v)
+               ? "extra keys or text whose innermost stride is not the raster's"
+               : NULL;
+}
+
+extern "C" const attn_cuda_impl attn_cuda_mma = {"mma", reject, run};
