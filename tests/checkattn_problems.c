@@ -83,6 +83,14 @@ static const struct {
     {"segments of clips", 1, {.batch = 2, .heads = 2, .dim = 32, .extent = {1, 1, 36 + 105 + 36 + 1 + 66}, .axis = {{0}, SLIDE(1, 0, 0), SLIDE(2, 1, 0)}, .extra = 3, .segments = 5}, .segments = {{.extent = {2, 3, 6}}, {.extent = {3, 5, 7}}, {.extent = {2, 3, 6}}, {.extent = {1, 1, 1}}, {.extent = {1, 2, 33}}}},
     {"segments with keys of their own", 1, {.heads = 3, .dim = 24, .extent = {1, 1, 40 + 9 + 77}, .keys = {1, 1, 50 + 9 + 80}, .axis = {{0}, {0}, {.causal = true}}, .bias = ORIEL_BIAS_DENSE, .segments = 3}, .segments = {{.extent = {0, 0, 40}, .keys = {0, 0, 50}, .at = {0, 0, 10}}, {.extent = {0, 0, 9}}, {.extent = {0, 7, 11}, .keys = {0, 5, 16}, .at = {0, 0, 5}}}},
     {"freeswim", 1, {.heads = 2, .dim = 32, .extent = {3, 12, 20}, .axis = {{0}, NA(5, 0), NA(9, 0)}, .scale = 0.19f}, .listed = 0},
+    {"slide along X, one row", 1, {.heads = 2, .dim = 24, .extent = {1, 1, 149}, .axis = {{0}, {0}, SLIDE(9, 3, 0)}}, .listed = 0},
+    {"neighbours all but one", 8, {.heads = 2, .dim = 33, .extent = {1, 14, 17}, .axis = {{0}, NA(13, 0), NA(16, 0)}, .scale = 1}, .listed = 0},
+    {"neighbours fewer than lanes", 1, {.heads = 3, .kv_heads = 1, .dim = 40, .dim_v = 7, .extent = {3, 11, 7}, .axis = {NA(2, 0), NA(6, 0), NA(6, 0)}}, .listed = 0},
+    {"neighbours of a frame and before", 1, {.heads = 2, .dim = 32, .extent = {7, 13, 19}, .axis = {NA(3, .causal = true), NA(9, 0), NA(9, 0)}}, .listed = 0},
+    {"neighbours dilated, primes", 1, {.dim = 48, .extent = {1, 31, 67}, .axis = {{0}, NA(5, .dilation = 3), NA(8, .dilation = 5)}}, .listed = 0},
+    {"neighbours before, dilated", 8, {.heads = 2, .dim = 17, .dim_v = 65, .extent = {5, 1, 83}, .axis = {NA(3, .causal = true), {0}, NA(6, .dilation = 4, .causal = true)}, .scale = 1}, .listed = 0},
+    {"neighbours 31 wide, blocks of rows", 1, {.heads = 2, .dim = 16, .dim_v = 80, .extent = {2, 21, 97}, .axis = {{0}, BLOCK(5, .shift = 2), NA(31, 0)}}, .listed = 0},
+    {"neighbours f16, rows far apart", 1, {.dtype = ORIEL_F16, .batch = 2, .dim = 32, .extent = {1, 24, 23}, .axis = {{0}, NA(5, .stride = 3), NA(5, 0)}}, .listed = 0},
 };
 
 bool problem_named(problem *p, int i)
@@ -234,6 +242,21 @@ static void any_lists(problem *p)
     p->k_valid = draw(p, 0, 2) == 0 && !a->text;
 }
 
+/* A quarter of the random problems: windows that slide along X, which have kernels of their own. */
+static void slide_along_x(problem *p)
+{
+    oriel_attn *a = &p->a;
+    int         n = a->extent[2] = draw(p, 2, draw(p, 0, 1) ? 40 : 150), size = draw(p, 2, n < 20 ? n : 20);
+    a->extra = a->text = 0;
+    a->bias = a->bias == ORIEL_BIAS_DENSE ? ORIEL_BIAS_NONE : a->bias;
+    p->per_head = false;
+    if (draw(p, 0, 3))
+        a->axis[2] = (oriel_axis)NA(size, .dilation = draw(p, 0, 1) ? draw(p, 1, n / size) : 0, .causal = draw(p, 0, 2) == 0);
+    else
+        a->axis[2] = (oriel_axis)SLIDE(draw(p, 0, 12), draw(p, 0, 12), .causal = draw(p, 0, 2) == 0);
+    p->offsets[2] = 2 * n - 1;
+}
+
 void problem_random(problem *p, unsigned seed)
 {
     *p = (problem){.seed = seed, .data = 100000 + (uint64_t)seed * 16};
@@ -262,6 +285,8 @@ void problem_random(problem *p, unsigned seed)
         if (more && draw(p, 0, 3) == 0)
             any_lists(p);
     }
+    if (seed % 4 == 1)
+        slide_along_x(p);
     if (a->pad_keys && a->bias == ORIEL_BIAS_DENSE)
         a->bias = ORIEL_BIAS_NONE;
     p->pad_rows = a->pad_keys && draw(p, 0, 1);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Neighbourhoods as sliding windows: which problems are, and how they are cut (attn_near.h). */
+#include "attn2d3d/attn_near.h"
+
+enum {
+    TALL = 16,          /* rows of queries of an item at least */
+    STEP_FLOATS = 6144, /* logits of a step, for the level 1 cache */
+    RINGS = 768 << 10,  /* bytes of an item's rings, for the level 2 cache */
+    RING_MAX = 8 << 20  /* of one head's ring */
+};
+
+/* The span of a query far from both ends. */
+static void window(near_plan *p, oriel_axis a, int n)
+{
+    int size = a.size ? a.size : n, step = a.dilation ? a.dilation : 1, middle = 2 * n;
+    if (a.kind == ORIEL_AXIS_SLIDE) {
+        a.left = oriel_axis_low(a.left, n - 1);
+        a.right = oriel_axis_low(a.right, n - 1);
+    } else
+        middle = 2 * size * step;
+    a.size = a.kind == ORIEL_AXIS_SLIDE ? 0 : size;
+    oriel_span s = oriel_axis_span(a, 2 * middle, middle);
+    p->low = (s.first - middle) / step;
+    p->keys = s.count;
+    p->wraps = a.kind == ORIEL_AXIS_NEIGHBOR && !a.causal;
+}
+
+static int step_of(oriel_axis a)
+{
+    return a.kind == ORIEL_AXIS_NEIGHBOR && a.dilation ? a.dilation : 1;
+}
+
+/* Classes one after the other, each in runs of nearly equal length, a multiple of `unit`. */
+static int cut(near_segment *out, int n, int step, int most, int unit)
+{
+    int count = 0;
+    for (int group = 0; group < step && group < n; group++) {
+        int len = (n - group + step - 1) / step;
+        int runs = (int)oriel_ceil_div(len, most), each = (int)oriel_round_up(oriel_ceil_div(len, runs), unit);
+        for (int p = 0; p < len; p += each)
+            out[count++] = (near_segment){group + p * step, step, oriel_axis_low(each, len - p), p, len};
+    }
+    return count;
+}
+
+/* Inner keys that a tile sees, most of all tiles; and the most of any query. */
+static int ring(const near_plan *p, oriel_axis a, int n, int *span)
+{
+    int most = 0;
+    *span = 0;
+    for (int i = 0; i < p->ys; i++)
+        for (int c = 0; c < p->y[i].count; c += p->rows) {
+            int        last = oriel_axis_low(c + p->rows, p->y[i].count) - 1, step = p->y[i].step;
+            oriel_span s = oriel_axis_span(a, n, p->y[i].first + c * step);
+            oriel_span e = oriel_axis_span(a, n, p->y[i].first + last * step);
+            most = oriel_axis_high(most, (e.first - s.first) / s.step + e.count);
+            *span = oriel_axis_high(*span, oriel_axis_high(s.count, e.count));
+        }
+    return most;
+}
+
+const char *near_reject(const attn_job *j)
+{
+    oriel_axis x = j->a.axis[2];
+    near_plan  p;
+    const char *why = attn_plain_fields(j);
+    if (why)
+        return why;
+    if (j->io->axes)
+        return "a window of its own for each head";
+    if (j->a.extra || j->a.text)
+        return "keys or queries beside the raster";
+    if (j->a.bias != ORIEL_BIAS_NONE)
+        return "a bias";
+    if (x.kind != ORIEL_AXIS_SLIDE && (x.kind != ORIEL_AXIS_NEIGHBOR || x.stride > 1))
+        return "windows along X that do not slide by one token";
+    window(&p, x, j->a.extent[2]);
+    if (p.keys > NEAR_KEYS)
+        return "long windows along X";
+    int64_t rows = oriel_axis_span(j->a.axis[0], j->a.extent[0], j->a.extent[0] / 2).count;
+    rows *= oriel_axis_span(j->a.axis[1], j->a.extent[1], j->a.extent[1] / 2).count;
+    int64_t wide = oriel_axis_low(j->a.extent[2], NEAR_WIDE) + p.keys;
+    return rows * wide * (j->a.dim + j->a.dim_v) * (int64_t)sizeof(float) > RING_MAX ? "windows of many rows" : NULL;
+}
+
+oriel_status near_plan_new(near_plan *p, const attn_job *j, int lanes, int rows)
+{
+    const int *n = j->a.extent;
+    *p = (near_plan){.j = j, .lanes = lanes, .rows = rows, .outer = n[1] == 1, .inner = n[1] != 1};
+    oriel_axis a = j->a.axis[p->inner];
+    int        span, inner = n[p->inner];
+    window(p, j->a.axis[2], n[2]);
+    if (!(p->x = oriel_alloc(((size_t)n[2] + (size_t)inner) * sizeof *p->x)))
+        return ORIEL_E_NOMEM;
+    p->xs = cut(p->x, n[2], step_of(j->a.axis[2]), NEAR_WIDE, lanes);
+    p->y = p->x + p->xs;
+    p->ys = cut(p->y, inner, step_of(a), oriel_axis_high(TALL, 4 * oriel_axis_span(a, inner, inner / 2).count), rows);
+    p->ring = ring(p, a, inner, &span);
+    for (int i = 0; i < n[p->outer]; i++)
+        p->deep = oriel_axis_high(p->deep, oriel_axis_span(j->a.axis[p->outer], n[p->outer], i).count);
+    for (int i = 0; i < p->xs; i++)
+        p->places = oriel_axis_high(p->places, p->x[i].count + p->keys - 1);
+    p->step = oriel_axis_high(1, STEP_FLOATS / (rows * p->keys * lanes));
+    p->step = oriel_axis_low(p->step, p->deep * p->ring);
+    p->vecs_v = (int)oriel_ceil_div(j->a.dim_v, lanes);
+    p->ld_k = (int)(oriel_round_up(p->places + 2 * lanes, 16) / 16 | 1) * 16; /* odd: lines of a column in all sets */
+    int64_t each = (int64_t)p->deep * p->ring * (j->a.dim * p->ld_k + p->places * p->vecs_v * lanes) * (int64_t)sizeof(float);
+    p->kvs = (int)oriel_ceil_div(j->a.kv_heads, oriel_max(RINGS / each, 1));
+    p->kv_heads = (int)oriel_ceil_div(j->a.kv_heads, p->kvs);
+    p->kvs = (int)oriel_ceil_div(j->a.kv_heads, p->kv_heads);
+    p->items = (int64_t)j->a.batch * p->kvs * n[p->outer] * p->ys * p->xs;
+    return ORIEL_OK;
+}
+
+void near_plan_free(near_plan *p)
+{
+    oriel_dealloc(p->x);
+    *p = (near_plan){0};
+}
+
+int near_place(const near_plan *p, const near_segment *s, int u)
+{
+    int at = s->p + u + p->low;
+    if (u >= s->count + p->keys - 1)
+        return -1;
+    if (at >= 0 && at < s->len)
+        return at;
+    return !p->wraps ? -1 : at < 0 ? at + p->keys : at - p->keys;
+}
