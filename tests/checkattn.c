@@ -4,12 +4,13 @@
  * (oracle.c), which shares no code with the library.
  *
  *     checkattn [--impl NAME] [--case NAME] [--seed N] [--sweep N] [--from N] [--structs N] [--full] [--list]
- *               [--bench]
+ *               [--bench] [--device cuda [--part I/N]]
  *
  * Bounds come from the rounding of the type. All tensors have other strides, their gaps and walls are
  * NaN; nothing beside the outputs is written, all of them is; a second run and any number of threads
  * give the same bits. A failure prints the command that repeats it. Of large problems the oracle does
- * some thousands of queries (--full: all).
+ * some thousands of queries (--full: all). On a GPU each problem runs on three kinds of strides: any, and
+ * rows that begin at multiples of 2 and of 8 elements; --part takes every N-th problem.
  */
 #include "checkattn.h"
 
@@ -19,7 +20,26 @@
 #include "core/device.h"
 #include "test.h"
 
+static bool on_cuda;
+
 enum { FAULTS_TOLD = 3, FAILURES = 8 /* and no more problems after them */ };
+
+/* ---- implementations of either device ------------------------------------------------------ */
+
+static const char *name_of(int i)
+{
+    return on_cuda ? cuda_name(i) : attn_impls[i] ? attn_impls[i]->name : NULL;
+}
+
+static const char *why_not(const setting *s, int i)
+{
+    return on_cuda ? cuda_reject(s, i) : attn_impls[i]->reject(&s->job, oriel_cpu_flags());
+}
+
+static oriel_status run_it(setting *s, int i, int threads)
+{
+    return on_cuda ? cuda_run_on(s, i) : run_on(s, attn_impls[i], threads);
+}
 
 /* ---- a check ------------------------------------------------------------------------------ */
 
@@ -29,10 +49,13 @@ static void fault(setting *s, const char *format, ...)
     va_list ap;
     if (++s->faults > FAULTS_TOLD)
         return;
+    fprintf(stderr, "checkattn %s--impl %s ", on_cuda ? "--device cuda " : "", s->impl);
     if (strcmp(s->p->name, "random") != 0)
-        fprintf(stderr, "checkattn --impl %s --case '%s': ", s->impl, s->p->name);
+        fprintf(stderr, "--case '%s': ", s->p->name);
     else
-        fprintf(stderr, "checkattn --impl %s --seed %u: ", s->impl, s->p->seed);
+        fprintf(stderr, "--seed %u: ", s->p->seed);
+    if (s->p->align)
+        fprintf(stderr, "(rows at multiples of %d) ", s->p->align);
     va_start(ap, format);
     vfprintf(stderr, format, ap);
     va_end(ap);
@@ -48,28 +71,32 @@ static void expect(setting *s, double have, double want, double bound, const cha
         s->worst = fmax(s->worst, off);
 }
 
-/* Query i of all (raster, then text) of batch b, head h. */
-static void compare(setting *s, int b, int h, int64_t i)
+/* Query i of all (raster, then text) of batch b, head h. rounds: as tensor cores do, weights are rounded
+ * to the type before they meet the values: in f16 those that are below its least normal number too. */
+static void compare(setting *s, int b, int h, int64_t i, bool rounds)
 {
     const oriel_attn *a = &s->o.a;
     bool              text = i >= s->tokens;
-    double out[ATTN_DIM_MAX], lse, top, step = a->dtype == ORIEL_F32 ? 0 : a->dtype == ORIEL_F16 ? 0x1p-11 : 0x1p-8;
+    double out[ATTN_DIM_MAX], lse, top, size, step = a->dtype == ORIEL_F32 ? 0 : a->dtype == ORIEL_F16 ? 0x1p-11 : 0x1p-8;
     int64_t e = text ? ((int64_t)b * a->text + i - s->tokens) * a->heads + h : (b * s->tokens + i) * a->heads + h;
-    oracle_query(&s->o, b, h, (long)i, out, &lse, &top);
+    long keys = oracle_query(&s->o, b, h, (long)i, out, &lse, &top, &size);
     /* |v| <= 2. A logit is a sum whose parts come to top; a weight is off by as much as its logit. */
     double bound = 4 * 0x1p-23 * (4 + top);
+    double weights = rounds ? step * size + (a->dtype == ORIEL_F16 ? 0x1p-25 * 2 * (double)keys : 0) : 0;
     for (int d = 0; d < a->dim_v; d++)
-        expect(s, view_get(&s->v[text ? TEXT_OUT : OUT], e * a->dim_v + d), out[d], 2 * bound + step * fabs(out[d]) * 1.01 + (step > 0 ? 0x1p-25 : 0),
+        expect(s, view_get(&s->v[text ? TEXT_OUT : OUT], e * a->dim_v + d), out[d],
+               2 * bound + weights + step * fabs(out[d]) * 1.01 + (step > 0 ? 0x1p-25 : 0),
                text ? "text out" : "out", e, d);
     if (s->v[text ? TEXT_LSE : LSE].memory)
         expect(s, view_get(&s->v[text ? TEXT_LSE : LSE], e), lse, bound, "lse", e, 0);
 }
 
-static void check_impl(setting *s, const attn_impl *impl, bool full)
+static void check_impl(setting *s, int impl, bool full)
 {
     const oriel_attn *a = &s->o.a;
-    s->impl = impl->name;
-    if (run_on(s, impl, 2)) {
+    bool              rounds = on_cuda && cuda_rounds(impl) && a->dtype != ORIEL_F32;
+    s->impl = name_of(impl);
+    if (run_it(s, impl, 2)) {
         fault(s, "failed: %s", oriel_error());
         return;
     }
@@ -87,15 +114,15 @@ static void check_impl(setting *s, const attn_impl *impl, bool full)
     int64_t most = full || s->work < 2e6 ? all : (int64_t)((double)all * 2e6 / s->work) + 64;
     int64_t step = most >= all ? 1 : all / most + (all / most) % 2; /* and both ends */
     for (int64_t n = 0; n < all; n += n < 24 || n >= all - 24 ? 1 : step)
-        compare(s, (int)(n / each / a->heads), (int)(n / each % a->heads), n % each);
+        compare(s, (int)(n / each / a->heads), (int)(n / each % a->heads), n % each, rounds);
     for (int64_t e = 0, n = oriel_tensor_count(&s->v[OUT].t); e < n; e++)
         if (isnan(view_get(&s->v[OUT], e))) {
             fault(s, "element %lld of out was not written", (long long)e);
             break;
         }
     if (s->work < 5e6)
-        for (int threads = 1; threads <= THREADS; threads++)
-            if (run_on(s, impl, threads) || bits(s) != first)
+        for (int threads = 1; threads <= (on_cuda ? 1 : THREADS); threads++)
+            if (run_it(s, impl, threads) || bits(s) != first)
                 fault(s, "other bits with %d threads", threads);
 }
 
@@ -104,35 +131,49 @@ typedef struct wanted {
     unsigned    seed, sweep, from; /* sweep: seeds from + 1 and after */
     int         structs;
     bool        full, list;
+    unsigned    part, parts;
 } wanted;
 
-static void check_problem(problem *p, const wanted *w)
+static void check_strides(problem *p, const wanted *w)
 {
     setting s;
-    if (w->name && strcmp(w->name, p->name) != 0)
-        return;
     setting_new(&s, p);
     if (attn_prepare(&s.job, &p->a, &s.io)) {
         fault(&s, "refused: %s", oriel_error());
         test_failed++;
     } else
-        for (int i = 0; attn_impls[i]; i++) {
-            const char *why = attn_impls[i]->reject(&s.job, oriel_cpu_flags());
-            if (w->impl && strcmp(w->impl, attn_impls[i]->name) != 0)
+        for (int i = 0; name_of(i); i++) {
+            const char *why = why_not(&s, i);
+            if (w->impl && strcmp(w->impl, name_of(i)) != 0)
                 continue;
             if (w->list)
-                printf("%-8s %-24s %s%s\n", attn_impls[i]->name, p->name, why ? "refuses: " : "takes it", why ? why : "");
+                printf("%-8s %-24s %s%s\n", name_of(i), p->name, why ? "refuses: " : "takes it", why ? why : "");
             else if (why)
                 test_skipped++;
             else {
                 s.faults = 0;
-                check_impl(&s, attn_impls[i], w->full);
+                check_impl(&s, i, w->full);
                 *(s.faults ? &test_failed : &test_passed) += 1;
             }
         }
     if (w->name && !w->list)
         printf("%s: worst %.3f of its bound, %.3g multiply-adds\n", p->name, s.worst, s.work);
     setting_free(&s);
+}
+
+static void check_problem(problem *p, const wanted *w)
+{
+    static unsigned turn;
+    const problem   as_drawn = *p;
+    if ((w->name && strcmp(w->name, p->name) != 0) || (w->parts && turn++ % w->parts != w->part))
+        return;
+    check_strides(p, w);
+    for (int align = 2; on_cuda && align <= 8 && !w->list; align += 6) {
+        *p = as_drawn;
+        p->align = align;
+        p->wide = false;
+        check_strides(p, w);
+    }
 }
 
 static void bench(const wanted *w)
@@ -186,10 +227,17 @@ int main(int argc, char **argv)
             w.from = (unsigned)strtoul(value, NULL, 10), i++;
         else if (!strcmp(argv[i], "--structs"))
             w.structs = atoi(value), i++;
+        else if (!strcmp(argv[i], "--device") && !strcmp(value, "cuda"))
+            on_cuda = true, i++;
+        else if (!strcmp(argv[i], "--part") && sscanf(value, "%u/%u", &w.part, &w.parts) == 2)
+            i++;
         else
             return fprintf(stderr, "usage: checkattn [--impl NAME] [--case NAME] [--seed N] [--sweep N] [--from N] [--structs N] [--full]"
-                                   " [--list] [--bench]\n"), 2;
+                                   " [--list] [--bench] [--device cuda [--part I/N]]\n"), 2;
     }
+    int none = on_cuda ? cuda_begin() : 0;
+    if (none)
+        return none;
     for (int i = 0; i < THREADS; i++)
         if (oriel_device_open(&checkattn_device[i], &(oriel_device_options){.threads = i + 1}))
             return fprintf(stderr, "%s\n", oriel_error()), 1;
@@ -199,7 +247,9 @@ int main(int argc, char **argv)
         problem_random(&p, w.seed);
         check_problem(&p, &w);
     } else {
-        if (!w.name && !w.list) {
+        if (!w.name && !w.list && on_cuda)
+            cuda_doors(&test_passed, &test_failed, &test_skipped);
+        if (!w.name && !w.list && !on_cuda) {
             check_doors(w.structs, &test_passed, &test_failed);
             check_tables(w.structs, &test_passed, &test_failed);
         }
@@ -214,5 +264,7 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < THREADS; i++)
         oriel_device_free(&checkattn_device[i]);
+    if (on_cuda)
+        cuda_end();
     return w.list || timing ? 0 : test_end();
 }

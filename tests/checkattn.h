@@ -22,6 +22,7 @@ typedef struct problem {
     oriel_segment segments[SEGMENTS_MAX];
     int        listed;                /* of 16 key blocks a query block lists so many */
     bool       list_batches, list_heads, k_valid;
+    int        align; /* rows begin at multiples of so many elements; 0: anywhere */
     uint64_t   drawn;
 } problem;
 
@@ -69,6 +70,22 @@ double       view_get(const view *v, int64_t e); /* element e of the packed orde
 bool         view_gaps_whole(const view *v);     /* only poison beside the elements? */
 oriel_status run_on(setting *s, const attn_impl *impl, int threads);
 uint64_t     bits(const setting *s); /* of the outputs */
+void         poison_outputs(setting *s);
+
+/* ---- the same on a GPU (checkattn_cuda.c) -------------------------------------------------- */
+
+/* 0; 77 and words where this build or machine has no CUDA device. */
+int  cuda_begin(void);
+void cuda_end(void);
+/* Implementation i of those for CUDA: its name, NULL after the last; are its weights rounded to the
+ * tensors' type? Why it does not take the problem; it on copies of the tensors with all that is round
+ * about them, which come back, inputs too. */
+const char  *cuda_name(int i);
+bool         cuda_rounds(int i);
+const char  *cuda_reject(const setting *s, int i);
+oriel_status cuda_run_on(setting *s, int i);
+/* Ways in, and strides that pass 2^31 elements. */
+void cuda_doors(int *passed, int *failed, int *skipped);
 
 /* What is refused, the ways in, and `structs` random structs (checkattn_doors.c). */
 void check_doors(int structs, int *passed, int *failed);

@@ -36,16 +36,16 @@ static int64_t place(const oriel_tensor *t, int64_t e)
 static view view_new(problem *p, oriel_dtype dtype, int ndim, const int64_t *shape)
 {
     view    v = {.t = oriel_tensor_of(NULL, dtype, ndim, shape)};
-    int64_t all = p->wide ? draw(p, 1, 3) : 1, first = 0;
+    int64_t all = p->wide ? draw(p, 1, 3) : 1, first = 0, align = p->align ? p->align : 1;
     for (int i = ndim - 1; i >= 0; i--) {
         bool back = (i < ndim - 1 || p->wide) && draw(p, 0, 5) == 0;
         v.t.stride[i] = back ? -all : all;
         first += back ? (shape[i] - 1) * all : 0;
-        all = all * shape[i] + draw(p, 1, 6);
+        all = oriel_round_up(all * shape[i] + draw(p, 1, 6), align);
     }
-    first += 17;
+    first = oriel_round_up(first + 17, align);
     size_t size = oriel_dtype_size(dtype);
-    v.bytes = (size_t)(all + 40) * size;
+    v.bytes = (size_t)(all + 40 + align) * size;
     v.memory = malloc(v.bytes);
     if (!v.memory)
         abort();
@@ -281,11 +281,16 @@ void setting_free(setting *s)
 
 /* ---- a run -------------------------------------------------------------------------------- */
 
-oriel_status run_on(setting *s, const attn_impl *impl, int threads)
+void poison_outputs(setting *s)
 {
     for (int i = OUT; i < VIEWS; i++)
         if (s->v[i].memory)
             poison(s->v[i].memory, s->v[i].bytes, s->v[i].t.dtype);
+}
+
+oriel_status run_on(setting *s, const attn_impl *impl, int threads)
+{
+    poison_outputs(s);
     return impl->run(&s->job, checkattn_device[threads - 1]->pool);
 }
 

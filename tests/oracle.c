@@ -141,7 +141,7 @@ static line line_of(const oracle *o, const raster *r, int h, int x)
 
 typedef struct sum { /* of one query */
     const oracle *o;
-    double        q[256], top, weight, scale, parts;
+    double        q[256], top, weight, scale, parts, sizes[256], size; /* sizes: sums of |v| */
     double       *out;
     long          keys;
 } sum;
@@ -162,6 +162,7 @@ static void begin(sum *s, const float *q)
     s->top = -INFINITY;
     s->weight = 0;
     memset(s->out, 0, (size_t)s->o->a.dim_v * sizeof *s->out);
+    memset(s->sizes, 0, sizeof s->sizes);
 }
 
 /* One key after the other, rescaling; so that no list of logits is needed. NULL: zeros. */
@@ -180,19 +181,21 @@ static void see(sum *s, const float *k, const float *v, double bias)
         double fade = exp(s->top - logit);
         s->weight *= fade;
         for (int d = 0; d < s->o->a.dim_v; d++)
-            s->out[d] *= fade;
+            s->out[d] *= fade, s->sizes[d] *= fade;
         s->top = logit;
     }
     double p = exp(logit - s->top);
     s->weight += p;
     for (int d = 0; d < s->o->a.dim_v && v; d++)
-        s->out[d] += p * (double)v[d];
+        s->out[d] += p * (double)v[d], s->sizes[d] += p * fabs((double)v[d]);
 }
 
 static void finish(sum *s)
 {
-    for (int d = 0; d < s->o->a.dim_v && s->keys; d++)
+    for (int d = 0; d < s->o->a.dim_v && s->keys; d++) {
         s->out[d] /= s->weight;
+        s->size = fmax(s->size, s->sizes[d] / s->weight);
+    }
 }
 
 static long tokens(const int n[3])
@@ -312,7 +315,7 @@ static void text_in_windows(sum *s, int b, int h, const float *q)
         s->out[d] = mean[d] / windows;
 }
 
-long oracle_query(const oracle *o, int b, int h, long i, double *out, double *lse, double *top)
+long oracle_query(const oracle *o, int b, int h, long i, double *out, double *lse, double *top, double *size)
 {
     const oriel_attn *a = &o->a;
     long              N = tokens(a->extent), own = i;
@@ -346,6 +349,7 @@ long oracle_query(const oracle *o, int b, int h, long i, double *out, double *ls
     }
     *lse = log(s.weight) + s.top;
     *top = s.parts;
+    *size = s.size;
     return s.keys;
 }
 

@@ -28,8 +28,8 @@ size_t oracle_room(int n);
 /* May query i see key j, for all j: row[j]. */
 void oracle_axis(unsigned char *row, oriel_axis a, int n, int i);
 /* Query i of batch b, head h (from N on: text). out[Dv]; *lse; *top: the largest sum of the absolute
- * parts of a logit. Returns how many keys it saw. */
-long oracle_query(const oracle *o, int b, int h, long i, double *out, double *lse, double *top);
+ * parts of a logit; *size: the largest mean of |v| of a channel, by weight. Returns how many keys it saw. */
+long oracle_query(const oracle *o, int b, int h, long i, double *out, double *lse, double *top, double *size);
 /* Pairs of query and key of head h in a batch item, text apart; lists are not counted off. */
 double oracle_pairs(const oracle *o, int h);
 
