@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Attention over windows in vectors: included once a level, over core/cpu/simd_*.h and v_where_bits().
+ * With SIMD_PAIRS (over simd_bf16.h) for bf16 rows that are packed, of an even D: dot products of pairs.
  *
  * Contract: takes everything.
  * Layout: a tile's queries lie in lanes, q[d][ATTN_TILE] and o[d][ATTN_TILE], scaled to units of log 2;
@@ -10,6 +11,8 @@
  *   sum until their first own key is wiped by the fade that it brings.
  * Registers: ROWS keys (or values' columns) x VECS vectors of queries: 24 of 32 with AVX-512, 12 of 16
  *   with AVX2.
+ * Pairs: q and keys hold two channels a word, read in place; values two keys, zipped a step at a time. Products
+ *   of q and k are exact; weights are rounded to bf16 for their products, not for their sum.
  * Bound: FMA; what is computed beyond the need is the box of keys of a tile less the window of a query.
  * Work: tiles, each written once; the bits do not depend on who does which.
  */
@@ -17,6 +20,7 @@
 
 #include "attn2d3d/attn_tile.h"
 #include "core/cpu/panel.h"
+#include "core/cpu/simd_words.h"
 
 enum { ROWS = 6, MANY = 2 * ROWS, PANEL_KEYS = 256 };
 
@@ -34,10 +38,16 @@ SIMD_INLINE vec exp2_of(vec x)
 }
 
 typedef struct work { /* a worker's own */
-    float        q[ATTN_DIM_MAX * ATTN_TILE], o[ATTN_DIM_MAX * ATTN_TILE];
-    float        s[ATTN_KEYS * ATTN_TILE];
+    word         q[ATTN_DIM_MAX / PER * ATTN_TILE];
+    float        o[ATTN_DIM_MAX * ATTN_TILE];
+    float        s[ATTN_KEYS * ATTN_TILE];       /* logits; then weights, words of PER keys by row */
     float        top[ATTN_TILE], weight[ATTN_TILE], fade[ATTN_TILE];
+#ifdef SIMD_PAIRS
+    float        scale;                          /* of logits */
+    word         zipped[ATTN_KEYS / PER * ATTN_DIM_MAX];
+#else
     float        copy[ATTN_KEYS * 2 * ATTN_DIM_MAX];
+#endif
     attn_tile    tile;
     attn_step    step;
     int          done;                           /* keys of the tile before this step */
@@ -46,37 +56,111 @@ typedef struct work { /* a worker's own */
     bool         paneled;                        /* this tile's logits begin with it */
 } work;
 
+/* ---- what differs between floats and pairs of bf16 ---------------------------------------- */
+
+#ifdef SIMD_PAIRS
+static inline float *copy_of(work *w)
+{
+    (void)w;
+    return NULL;
+}
+
+/* Values of two keys a word. */
+SIMD static void take_values(work *w)
+{
+    int dim = w->tile.j->a.dim_v, n = w->step.n;
+    for (int j = 0; j < n; j += PER) {
+        const uint16_t *a = (const uint16_t *)w->step.v[j], *b = j + 1 < n ? (const uint16_t *)w->step.v[j + 1] : NULL;
+        for (int d = 0; d < dim; d += LANES)
+            _mm512_storeu_si512(w->zipped + j / PER * ATTN_DIM_MAX + d,
+                                v_zip(a + d, b ? b + d : NULL, dim - d < LANES ? dim - d : LANES));
+    }
+}
+
+SIMD_INLINE const word *values_at(const work *w, int j) { return w->zipped + j * ATTN_DIM_MAX; }
+SIMD_INLINE vec first_logit(const float *bias) { return (void)bias, v_set(0.f); }
+SIMD_INLINE vec last_logit(const work *w, vec s, const float *bias)
+{
+    return bias ? v_fma(s, v_set(w->scale), v_load(bias)) : v_mul(s, v_set(w->scale));
+}
+
+/* Weights of keys j and, if two, j + 1 into the column s. */
+SIMD_INLINE void put_weights(float *s, int j, vec a, vec b, const bool two)
+{
+    _mm512_storeu_si512(s + j / PER * ATTN_TILE, v_pair(a, two ? b : v_set(0.f)));
+}
+
+static inline bool in_place(const oriel_tensor *t) { return (void)t, true; }
+static inline char *row_of(const oriel_tensor *t, int64_t at) { return (char *)t->data + 2 * at; }
+SIMD_INLINE words query_words(vec bits, vec scale) { return (void)scale, (words)bits; }
+SIMD_INLINE void give(char *row, int d, vec a, int n) { v_store_half_first(row + 2 * d, a, n); }
+#else
+static inline float *copy_of(work *w) { return w->copy; }
+static inline void take_values(work *w) { (void)w; }
+SIMD_INLINE const word *values_at(const work *w, int j) { return w->step.v[j]; }
+SIMD_INLINE vec first_logit(const float *bias) { return bias ? v_load(bias) : v_set(0.f); }
+SIMD_INLINE vec last_logit(const work *w, vec s, const float *bias) { return (void)w, (void)bias, s; }
+SIMD_INLINE void put_weights(float *s, int j, vec a, vec b, const bool two)
+{
+    v_store(s + j * ATTN_TILE, a);
+    if (two)
+        v_store(s + (j + 1) * ATTN_TILE, b);
+}
+
+static inline bool in_place(const oriel_tensor *t) { return t->dtype == ORIEL_F32 && t->stride[t->ndim - 1] == 1; }
+static inline char *row_of(const oriel_tensor *t, int64_t at) { return (char *)((float *)t->data + at); }
+SIMD_INLINE words query_words(vec q, vec scale) { return v_mul(q, scale); }
+SIMD_INLINE void give(char *row, int d, vec a, int n)
+{
+    float *to = (float *)(void *)row + d;
+    if (n == LANES)
+        v_store(to, a);
+    else
+        v_store_first(to, a, n);
+}
+#endif
+
+SIMD_INLINE words w_every(const void *row, int i) /* word i of a row, wherever it lies */
+{
+    word x;
+    memcpy(&x, (const char *)row + i * (ptrdiff_t)sizeof x, sizeof x);
+    return w_set(x);
+}
+
+/* ---- a step of keys ----------------------------------------------------------------------- */
+
 /* s[r][lanes at i] = q k for rows of keys */
 SIMD_INLINE void logits(work *w, int r, int i, const int rows, const int vecs)
 {
     vec                 s[MANY][VECS];
-    const float        *q = w->q + i;
+    const word         *q = w->q + i;
     const float *const *k = w->step.k + r;
     const float        *from = w->paneled ? w->panel + (ptrdiff_t)(w->done + r) * ATTN_TILE + i : NULL;
-    int                 dim = w->tile.j->a.dim;
+    int                 dim = w->tile.j->a.dim / PER;
 #pragma GCC unroll 12
     for (int a = 0; a < rows; a++)
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++)
-            s[a][v] = from ? v_load(from + a * ATTN_TILE + v * LANES) : v_set(0.f);
+            s[a][v] = first_logit(from ? from + a * ATTN_TILE + v * LANES : NULL);
     for (int d = 0; d < dim; d++, q += ATTN_TILE) {
-        vec x[VECS];
+        words x[VECS];
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++)
-            x[v] = v_load(q + v * LANES);
+            x[v] = w_load(q + v * LANES);
 #pragma GCC unroll 12
         for (int a = 0; a < rows; a++) {
-            vec b = v_set(k[a][d]);
+            words b = w_every(k[a], d);
 #pragma GCC unroll 4
             for (int v = 0; v < vecs; v++)
-                s[a][v] = v_fma(x[v], b, s[a][v]);
+                s[a][v] = v_dot(s[a][v], x[v], b);
         }
     }
 #pragma GCC unroll 12
     for (int a = 0; a < rows; a++)
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++)
-            v_store(w->s + (ptrdiff_t)(r + a) * ATTN_TILE + i + v * LANES, s[a][v]);
+            v_store(w->s + (ptrdiff_t)(r + a) * ATTN_TILE + i + v * LANES,
+                    last_logit(w, s[a][v], from ? from + a * ATTN_TILE + v * LANES : NULL));
 }
 
 /* o[d .. d + rows)[lanes at i] = fade o + sum of weights times values */
@@ -90,18 +174,18 @@ SIMD_INLINE void values(work *w, int d, int i, const int rows, const int vecs)
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++)
             o[a][v] = v_mul(v_load(to + a * ATTN_TILE + v * LANES), v_load(w->fade + i + v * LANES));
-    for (int j = 0; j < w->step.n; j++, s += ATTN_TILE) {
-        const float *val = w->step.v[j] + d;
-        vec          p[VECS];
+    for (int j = 0; j < (w->step.n + PER - 1) / PER; j++, s += ATTN_TILE) {
+        const word *val = values_at(w, j) + d;
+        words       p[VECS];
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++)
-            p[v] = v_load(s + v * LANES);
+            p[v] = w_load((const word *)(const void *)(s + v * LANES));
 #pragma GCC unroll 12
         for (int a = 0; a < rows; a++) {
-            vec b = v_set(val[a]);
+            words b = w_set(val[a]);
 #pragma GCC unroll 4
             for (int v = 0; v < vecs; v++)
-                o[a][v] = v_fma(p[v], b, o[a][v]);
+                o[a][v] = v_dot(o[a][v], p[v], b);
         }
     }
 #pragma GCC unroll 12
@@ -191,7 +275,7 @@ static void want_panel(work *w)
     memset(w->panel, 0, (size_t)keys * ATTN_TILE * sizeof(float));
     attn_step_begin(&w->step);
     for (int done = 0; done < keys; done += w->step.n) {
-        attn_step_next(&w->step, t, w->copy);
+        attn_step_next(&w->step, t, copy_of(w));
         for (int j = 0; j < w->step.n; j++)
             bias_offset(w, w->panel + (ptrdiff_t)(done + j) * ATTN_TILE, j);
     }
@@ -207,17 +291,16 @@ SIMD_INLINE void weights(work *w, int i)
         top = v_max(top, v_load(s + (ptrdiff_t)j * ATTN_TILE));
     vec fade = v_min(exp2_of(v_sub(old, top)), v_set(1.f)); /* exp2_of(0) is 1 + 2^-23 */
     for (j = 0; j + 1 < n; j += 2) {
-        float *p = s + (ptrdiff_t)j * ATTN_TILE;
-        vec    a = exp2_of(v_sub(v_load(p), top)), b = exp2_of(v_sub(v_load(p + ATTN_TILE), top));
+        const float *p = s + (ptrdiff_t)j * ATTN_TILE;
+        vec          a = exp2_of(v_sub(v_load(p), top)), b = exp2_of(v_sub(v_load(p + ATTN_TILE), top));
         sum = v_add(sum, a);
         sum1 = v_add(sum1, b);
-        v_store(p, a);
-        v_store(p + ATTN_TILE, b);
+        put_weights(s, j, a, b, true);
     }
     if (j < n) {
         vec a = exp2_of(v_sub(v_load(s + (ptrdiff_t)j * ATTN_TILE), top));
         sum = v_add(sum, a);
-        v_store(s + (ptrdiff_t)j * ATTN_TILE, a);
+        put_weights(s, j, a, a, false);
     }
     v_store(w->top + i, top);
     v_store(w->fade + i, fade);
@@ -271,35 +354,38 @@ SIMD static void step(work *w)
     masks(w);
     for (int i = 0; i < w->tile.n; i += LANES)
         weights(w, i);
+    take_values(w);
     STRIPS(values_strip)
 }
 
-/* The queries' rows into lanes, LANES x LANES numbers at a time. */
+/* The queries' rows into lanes, LANES x LANES words at a time. */
 SIMD static void take_queries(work *w)
 {
     const attn_tile    *t = &w->tile;
     const oriel_tensor *q = t->text ? &t->j->io->text_q : &t->j->io->q;
-    int                 dim = t->j->a.dim;
-    bool                in_place = q->dtype == ORIEL_F32 && q->stride[q->ndim - 1] == 1;
+    int                 dim = t->j->a.dim, n = dim / PER;
     vec                 scale = v_set(t->j->a.scale * LOG2E);
+#ifdef SIMD_PAIRS
+    w->scale = t->j->a.scale * LOG2E;
+#endif
     for (int l = 0; l < t->n; l += LANES) {
         const float *from[LANES] = {0};
-        for (int i = 0; i < LANES && l + i < t->n; i++) {
-            from[i] = in_place ? (const float *)q->data + t->q_at[l + i] : w->copy + i * ATTN_DIM_MAX;
-            if (!in_place)
-                attn_load(w->copy + i * ATTN_DIM_MAX, q, t->q_at[l + i], dim);
-        }
+        for (int i = 0; i < LANES && l + i < t->n; i++)
+            if (in_place(q))
+                from[i] = (const float *)(const void *)row_of(q, t->q_at[l + i]);
+            else
+                attn_load(copy_of(w) + i * ATTN_DIM_MAX, q, t->q_at[l + i], dim), from[i] = copy_of(w) + i * ATTN_DIM_MAX;
         v_store(w->top + l, v_set(NOTHING));
         v_store(w->weight + l, v_set(0.f));
-        for (int d = 0; d < dim; d += LANES) {
+        for (int d = 0; d < n; d += LANES) {
             vec r[LANES];
             for (int i = 0; i < LANES; i++)
-                r[i] = l + i >= t->n       ? v_set(0.f)
-                       : dim - d >= LANES ? v_load(from[i] + d)
-                                           : v_load_first(from[i] + d, dim - d);
+                r[i] = l + i >= t->n     ? v_set(0.f)
+                       : n - d >= LANES ? v_load(from[i] + d)
+                                         : v_load_first(from[i] + d, n - d);
             v_transpose(r);
-            for (int i = 0; i < LANES && d + i < dim; i++)
-                v_store(w->q + (d + i) * ATTN_TILE + l, v_mul(r[i], scale));
+            for (int i = 0; i < LANES && d + i < n; i++)
+                w_store(w->q + (d + i) * ATTN_TILE + l, query_words(r[i], scale));
         }
         for (int d = 0; d < t->j->a.dim_v; d++)
             v_store(w->o + d * ATTN_TILE + l, v_set(0.f));
@@ -312,7 +398,6 @@ SIMD static void give_results(work *w)
     const oriel_tensor *out = t->text ? &t->j->io->text_out : &t->j->io->out;
     const oriel_tensor *lse = t->text ? &t->j->io->text_lse : &t->j->io->lse;
     int                 dim = t->j->a.dim_v;
-    bool                in_place = out->dtype == ORIEL_F32 && out->stride[out->ndim - 1] == 1;
     for (int l = 0; l < t->n; l += LANES) {
         vec inv = v_div(v_set(1.f), v_load(w->weight + l));
         for (int d = 0; d < dim; d += LANES) {
@@ -321,18 +406,13 @@ SIMD static void give_results(work *w)
             for (int i = 0; i < LANES; i++)
                 r[i] = i < cols ? v_mul(v_load(w->o + (d + i) * ATTN_TILE + l), inv) : v_set(0.f);
             v_transpose(r);
-            for (int i = 0; i < LANES && l + i < t->n; i++) {
-                float *to = in_place ? (float *)out->data + t->out_at[l + i] + d
-                                     : w->copy + i * ATTN_DIM_MAX + d;
-                if (cols == LANES)
-                    v_store(to, r[i]);
-                else
-                    v_store_first(to, r[i], cols);
-            }
+            for (int i = 0; i < LANES && l + i < t->n; i++)
+                give(in_place(out) ? row_of(out, t->out_at[l + i]) : (char *)(copy_of(w) + i * ATTN_DIM_MAX), d, r[i],
+                     cols);
         }
         for (int i = 0; i < LANES && l + i < t->n; i++) {
-            if (!in_place)
-                attn_store(out, t->out_at[l + i], w->copy + i * ATTN_DIM_MAX, dim);
+            if (!in_place(out))
+                attn_store(out, t->out_at[l + i], copy_of(w) + i * ATTN_DIM_MAX, dim);
             if (lse->data)
                 ((float *)lse->data)[t->lse_at[l + i]] =
                     logf(w->weight[l + i]) + w->top[l + i] * 0.6931471806f;
@@ -363,7 +443,7 @@ static void range(void *arg, int64_t from, int64_t to, int worker)
         want_panel(w);
         attn_step_begin(&w->step);
         for (w->done = 0;; w->done += w->step.n) {
-            attn_step_next(&w->step, &w->tile, w->copy);
+            attn_step_next(&w->step, &w->tile, copy_of(w));
             if (!w->step.n)
                 break;
             step(w);

@@ -233,9 +233,11 @@ void attn_tile_make(attn_tile *t, const attn_plan *p, int64_t item)
     places(t);
 }
 
-/* A row of floats: in place, or a copy of it. */
+/* A row of floats: in place, or a copy of it. Without room for one: in place, of whatever type. */
 static const float *row(const oriel_tensor *t, int64_t at, int n, float *copy)
 {
+    if (!copy)
+        return (const float *)(const void *)((const char *)t->data + at * (int64_t)oriel_dtype_size(t->dtype));
     if (t->dtype == ORIEL_F32 && t->stride[t->ndim - 1] == 1)
         return (const float *)t->data + at;
     attn_load(copy, t, at, n);
@@ -271,9 +273,9 @@ void attn_step_next(attn_step *s, const attn_tile *t, float *copy)
         int64_t  k_at = attn_at(k, t->b, at, t->kv), v_at = attn_at(v, t->b, at, t->kv);
         for (; s->n < ATTN_KEYS && i[2] < t->keys[2]; i[2]++, s->n++) {
             int      x = t->key[2][i[2]], n = s->n;
-            float   *to = copy + (ptrdiff_t)n * each;
+            float   *to = copy ? copy + (ptrdiff_t)n * each : NULL;
             s->k[n] = row(k, k_at + x * k->stride[3], d, to);
-            s->v[n] = row(v, v_at + x * v->stride[3], dv, to + d);
+            s->v[n] = row(v, v_at + x * v->stride[3], dv, to ? to + d : NULL);
             s->sees[n] = sees & t->sees[2][i[2]];
             s->bias_at[n] = row_bias + x / step * bias[2];
         }
@@ -285,10 +287,10 @@ void attn_step_next(attn_step *s, const attn_tile *t, float *copy)
             i[1] = 0, i[0]++;
     }
     for (; s->n < ATTN_KEYS && s->extra < j->a.extra; s->extra++, s->n++) {
-        float              *to = copy + (ptrdiff_t)s->n * each;
+        float              *to = copy ? copy + (ptrdiff_t)s->n * each : NULL;
         const oriel_tensor *ek = &j->io->extra_k, *ev = &j->io->extra_v;
         s->k[s->n] = row(ek, attn_list_at(ek, t->b, s->extra, t->kv), d, to);
-        s->v[s->n] = row(ev, attn_list_at(ev, t->b, s->extra, t->kv), dv, to + d);
+        s->v[s->n] = row(ev, attn_list_at(ev, t->b, s->extra, t->kv), dv, to ? to + d : NULL);
         s->sees[s->n] = t->everyone;
     }
 }

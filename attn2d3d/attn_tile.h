@@ -68,7 +68,8 @@ static inline void attn_step_begin(attn_step *s)
 }
 
 /* The next keys: n is 0 when there are none left. Rows are read in place if they are packed
- * floats, else from `copy`, which has room for ATTN_KEYS (D + Dv). */
+ * floats, else from `copy`, which has room for ATTN_KEYS (D + Dv). copy NULL: all in place, addresses of
+ * what is there. */
 void attn_step_next(attn_step *s, const attn_tile *t, float *copy);
 
 #endif

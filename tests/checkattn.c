@@ -71,8 +71,9 @@ static void expect(setting *s, double have, double want, double bound, const cha
         s->worst = fmax(s->worst, off);
 }
 
-/* Query i of all (raster, then text) of batch b, head h. rounds: as tensor cores do, weights are rounded
- * to the type before they meet the values: in f16 those that are below its least normal number too. */
+/* Query i of all (raster, then text) of batch b, head h. rounds: as tensor cores and dot products of
+ * pairs want it, weights are rounded to the type before they meet the values: in f16 those that are below
+ * its least normal number too. */
 static void compare(setting *s, int b, int h, int64_t i, bool rounds)
 {
     const oriel_attn *a = &s->o.a;
@@ -94,7 +95,7 @@ static void compare(setting *s, int b, int h, int64_t i, bool rounds)
 static void check_impl(setting *s, int impl, bool full)
 {
     const oriel_attn *a = &s->o.a;
-    bool              rounds = on_cuda && cuda_rounds(impl) && a->dtype != ORIEL_F32;
+    bool              rounds = a->dtype != ORIEL_F32 && (on_cuda ? cuda_rounds(impl) : strstr(name_of(impl), "bf16") != NULL);
     s->impl = name_of(impl);
     if (run_it(s, impl, 2)) {
         fault(s, "failed: %s", oriel_error());

@@ -14,7 +14,7 @@
 #include "core/cpu/panel.h"
 #include "core/cpu/simd_bf16.h"
 
-#define PANEL_HALF
+#define SIMD_PAIRS
 #define PANEL_NO_GEMM
 #define PANEL_NO_ATTEND
 #include "core/cpu/panel_simd.h"
@@ -224,7 +224,7 @@ SIMD static vec weights(const panel_attend *a, const halves *h, float *s, int i)
         if (j + 1 < a->nk)
             e1 = v_exp2(v_sub(v_load(row + PANEL_STRIP), top));
         __m512i pair = v_pair(e0, e1);
-        sum = v_dot(sum, pair, _mm512_set1_epi32(0x3f803f80)); /* by pairs of 1 */
+        sum = v_dot(sum, pair, _mm512_set1_epi32(PAIR_OF_ONES));
         _mm512_storeu_si512(s + (ptrdiff_t)(j / 2) * PANEL_STRIP, pair);
     }
     return v_div(v_set(1.f), sum);

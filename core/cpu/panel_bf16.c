@@ -10,7 +10,7 @@
 #include "core/cpu/panel.h"
 #include "core/cpu/simd_bf16.h"
 
-#define PANEL_HALF
+#define SIMD_PAIRS
 #include "core/cpu/panel_simd.h"
 
 SIMD static void pair2(void *dst, const float *src, ptrdiff_t ld, int c, int t)

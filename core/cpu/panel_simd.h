@@ -5,30 +5,16 @@
  * Registers: a product holds PANEL_ROWS outputs x VECS vectors of tokens: 24 of 32 with AVX-512,
  *   12 of 16 with AVX2; a step loads VECS vectors and PANEL_ROWS weights for PANEL_ROWS x VECS FMAs.
  * Bound: FMA. A strip of 64 tokens uses each weight 64 times and streams x from L1 or L2.
- * PANEL_HALF: operands are words of two bf16, exponentials as exact as those need them.
+ * SIMD_PAIRS: operands are pairs of bf16, exponentials as exact as those need them.
  * Sums run over taps, then channels, in order, so the bits do not depend on where a strip begins.
  */
 
-/* A word is what one lane of an operand holds, in 4 bytes: PER channels (or keys). */
-#ifdef PANEL_HALF
-enum { PER = 2 };
-typedef uint32_t word;
-typedef __m512i  words;
-SIMD_INLINE words w_load(const word *p) { return _mm512_loadu_si512(p); }
-SIMD_INLINE words w_set(word w) { return _mm512_set1_epi32((int)w); }
-#else
-enum { PER = 1 };
-typedef float word;
-typedef vec   words;
-SIMD_INLINE words w_load(const word *p) { return v_load(p); }
-SIMD_INLINE words w_set(word w) { return v_set(w); }
-SIMD_INLINE vec v_dot(vec acc, words a, words b) { return v_fma(a, b, acc); }
-#endif
+#include "core/cpu/simd_words.h"
 
 /* 2^x; 0 far below the range, inf or NaN above it */
 SIMD_INLINE vec v_exp2(vec x)
 {
-#ifdef PANEL_HALF
+#ifdef SIMD_PAIRS
     static const float c[] = PANEL_EXP2_HALF;
 #else
     static const float c[] = PANEL_EXP2;
@@ -43,7 +29,7 @@ SIMD_INLINE vec v_exp2(vec x)
 
 SIMD_INLINE vec v_gelu(vec x)
 {
-#ifdef PANEL_HALF
+#ifdef SIMD_PAIRS
     static const float c[] = PANEL_GELU_TAIL_HALF;
 #else
     static const float c[] = PANEL_GELU_TAIL;
@@ -212,7 +198,7 @@ typedef struct operands {
     int         depth;   /* words of a head */
 } operands;
 
-#ifdef PANEL_HALF
+#ifdef SIMD_PAIRS
 SIMD static operands operands_of(const panel_attend *a)
 {
     int       depth = (a->d + 1) / 2;
@@ -262,12 +248,12 @@ SIMD_INLINE void logits(const panel_attend *a, const operands *o, vec s[4][VECS]
 }
 
 /* Weights to a->s, a row for PER keys; sum grows by them as they are stored, rounded. */
-#ifdef PANEL_HALF
+#ifdef SIMD_PAIRS
 SIMD_INLINE vec put_weights(float *p, vec sum, vec lo, vec hi)
 {
     words w = v_pair(lo, hi);
     _mm512_storeu_si512(p, w);
-    return v_dot(sum, w, w_set(0x3f803f80)); /* by pairs of 1 */
+    return v_dot(sum, w, w_set(PAIR_OF_ONES));
 }
 #else
 SIMD_INLINE vec put_weights(float *p, vec sum, vec w, vec unused)

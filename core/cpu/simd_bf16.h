@@ -3,6 +3,9 @@
 #ifndef CORE_CPU_SIMD_BF16_H
 #define CORE_CPU_SIMD_BF16_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #define SIMD __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 #include "core/cpu/simd_avx512.h"
 
@@ -14,6 +17,8 @@ SIMD_INLINE __m512i v_pair(vec lo, vec hi)
                                            16, 0);
     return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(hi, lo));
 }
+
+enum { PAIR_OF_ONES = 0x3f803f80 };
 
 /* acc + a.lo b.lo + a.hi b.hi */
 SIMD_INLINE vec v_dot(vec acc, __m512i a, __m512i b)
@@ -39,6 +44,20 @@ SIMD_INLINE void pair_rows(uint32_t *dst, ptrdiff_t ldd, const float *src, ptrdi
 SIMD_INLINE void v_store_half(void *p, vec a)
 {
     _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(a));
+}
+/* the first n of 16 floats as bf16 */
+SIMD_INLINE void v_store_half_first(void *p, vec a, int n)
+{
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)_mm512_cvtneps_pbh(a));
+}
+
+/* a.lo, b.lo of each pair of rows of bf16: n <= 16 pairs (a[i], b[i]); b NULL: zeros */
+SIMD_INLINE __m512i v_zip(const uint16_t *a, const uint16_t *b, int n)
+{
+    const __mmask16 m = (__mmask16)((1u << n) - 1);
+    __m512i         lo = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, a));
+    return b ? _mm512_or_si512(lo, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, b)), 16))
+             : lo;
 }
 
 #endif
