@@ -248,7 +248,7 @@ int main(int argc, char **argv)
         problem_random(&p, w.seed);
         check_problem(&p, &w);
     } else {
-        if (!w.name && !w.list && on_cuda)
+        if (!w.name && !w.list && on_cuda && w.part == 0)
             cuda_doors(&test_passed, &test_failed, &test_skipped);
         if (!w.name && !w.list && !on_cuda) {
             check_doors(w.structs, &test_passed, &test_failed);
