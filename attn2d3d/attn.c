@@ -12,7 +12,7 @@
 
 const attn_impl *const attn_impls[] = {
 #if defined(__x86_64__)
-    &attn_near_avx512, &attn_bf16, &attn_avx512, &attn_near_avx2, &attn_avx2,
+    &attn_near_bf16, &attn_near_avx512, &attn_bf16, &attn_avx512, &attn_near_avx2, &attn_avx2,
 #endif
     &attn_c,
     NULL,

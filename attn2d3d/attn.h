@@ -34,7 +34,7 @@ typedef struct attn_impl {
 
 extern const attn_impl attn_c;
 #if defined(__x86_64__)
-extern const attn_impl attn_avx2, attn_avx512, attn_bf16, attn_near_avx2, attn_near_avx512;
+extern const attn_impl attn_avx2, attn_avx512, attn_bf16, attn_near_avx2, attn_near_avx512, attn_near_bf16;
 #endif
 extern const attn_impl *const attn_impls[]; /* fastest first; attn_c takes all; then NULL */
 

@@ -3,14 +3,6 @@
 #if defined(__x86_64__)
 #include "core/cpu/simd_avx2.h"
 
-/* a where the lane's bit is set, else b */
-SIMD_INLINE vec v_where_bits(unsigned bits, vec a, vec b)
-{
-    __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    __m256i on = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), lane), lane);
-    return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(on));
-}
-
 #include "attn2d3d/attn_simd.h"
 
 static const char *reject(const attn_job *j, unsigned cpu)

@@ -3,12 +3,6 @@
 #if defined(__x86_64__)
 #include "core/cpu/simd_avx512.h"
 
-/* a where the lane's bit is set, else b */
-SIMD_INLINE vec v_where_bits(unsigned bits, vec a, vec b)
-{
-    return _mm512_mask_blend_ps((__mmask16)bits, b, a);
-}
-
 #include "attn2d3d/attn_simd.h"
 
 static const char *reject(const attn_job *j, unsigned cpu)

@@ -11,12 +11,6 @@
 
 #define SIMD_PAIRS
 
-/* a where the lane's bit is set, else b */
-SIMD_INLINE vec v_where_bits(unsigned bits, vec a, vec b)
-{
-    return _mm512_mask_blend_ps((__mmask16)bits, b, a);
-}
-
 #include "attn2d3d/attn_simd.h"
 
 static bool packed(const oriel_tensor *t)

@@ -83,7 +83,7 @@ const char *near_reject(const attn_job *j)
     return rows * wide * (j->a.dim + j->a.dim_v) * (int64_t)sizeof(float) > RING_MAX ? "windows of many rows" : NULL;
 }
 
-oriel_status near_plan_new(near_plan *p, const attn_job *j, int lanes, int rows)
+oriel_status near_plan_new(near_plan *p, const attn_job *j, int lanes, int rows, int per)
 {
     const int *n = j->a.extent;
     *p = (near_plan){.j = j, .lanes = lanes, .rows = rows, .outer = n[1] == 1, .inner = n[1] != 1};
@@ -102,9 +102,11 @@ oriel_status near_plan_new(near_plan *p, const attn_job *j, int lanes, int rows)
         p->places = oriel_axis_high(p->places, p->x[i].count + p->keys - 1);
     p->step = oriel_axis_high(1, STEP_FLOATS / (rows * p->keys * lanes));
     p->step = oriel_axis_low(p->step, p->deep * p->ring);
+    p->sees = per == 1 ? p->keys : p->keys / 2 + 1;
+    p->rows_v = per == 1 ? p->places : (int)oriel_ceil_div(p->places + 2, 2);
     p->vecs_v = (int)oriel_ceil_div(j->a.dim_v, lanes);
     p->ld_k = (int)(oriel_round_up(p->places + 2 * lanes, 16) / 16 | 1) * 16; /* odd: lines of a column in all sets */
-    int64_t each = (int64_t)p->deep * p->ring * (j->a.dim * p->ld_k + p->places * p->vecs_v * lanes) * (int64_t)sizeof(float);
+    int64_t each = (int64_t)p->deep * p->ring * (j->a.dim / per * p->ld_k + p->rows_v * p->vecs_v * lanes) * (int64_t)sizeof(float);
     p->kvs = (int)oriel_ceil_div(j->a.kv_heads, oriel_max(RINGS / each, 1));
     p->kv_heads = (int)oriel_ceil_div(j->a.kv_heads, p->kvs);
     p->kvs = (int)oriel_ceil_div(j->a.kv_heads, p->kv_heads);

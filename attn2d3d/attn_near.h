@@ -33,6 +33,7 @@ typedef struct near_plan {
     int             low, keys;
     bool            wraps;  /* places beyond the ends stand for keys inside, see above */
     int             places; /* of a row of keys, at most */
+    int             sees, rows_v; /* places (pairs) that a query (couple) sees; rows of a panel of values */
     int             deep, ring, step; /* outer keys; inner keys held; rows of keys that share a softmax step */
     int             vecs_v, ld_k;   /* vectors of a row of values; floats of a row of the keys' panel */
     near_segment   *x, *y;  /* along X and inner */
@@ -43,7 +44,7 @@ typedef struct near_plan {
 
 /* Why the kernels do not take a problem, or NULL. */
 const char  *near_reject(const attn_job *j);
-oriel_status near_plan_new(near_plan *p, const attn_job *j, int lanes, int rows);
+oriel_status near_plan_new(near_plan *p, const attn_job *j, int lanes, int rows, int per);
 void         near_plan_free(near_plan *p);
 
 /* Token order within a class that place u of segment s holds, -1 for none. */

@@ -3,24 +3,23 @@
 #if defined(__x86_64__)
 #include "core/cpu/simd_avx2.h"
 
+#define LEVEL_PER 1    /* numbers of a lane */
 #define LEVEL_ROWS 3   /* rows of queries of a tile */
 #define LEVEL_SUMS 12  /* sums of logits in registers */
 #define LEVEL_GROUP 6  /* queries that share values */
 #define LEVEL_VECS 2   /* and vectors of these */
 
-/* a where the lane's bit is set, else b */
-SIMD_INLINE vec v_where_bits(unsigned bits, vec a, vec b)
+SIMD_INLINE vec v_mac(vec a, vec b, vec sum) { return v_fma(a, b, sum); }
+SIMD_INLINE vec v_values(const float *const row[1], int d, int left)
 {
-    __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    __m256i on = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), lane), lane);
-    return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(on));
+    return left >= LANES ? v_load(row[0] + d) : v_load_first(row[0] + d, left);
 }
-
-/* a, in a register: compilers read memory again for each use, which costs more across lines */
-SIMD_INLINE vec v_keep(vec a)
+SIMD_INLINE void v_put_weights(float *to, vec last, vec a, vec b, bool two)
 {
-    __asm__("" : "+x"(a));
-    return a;
+    (void)last;
+    v_store(to, a);
+    if (two)
+        v_store(to + LANES, b);
 }
 
 #include "attn2d3d/attn_near_simd.h"

@@ -3,22 +3,23 @@
 #if defined(__x86_64__)
 #include "core/cpu/simd_avx512.h"
 
+#define LEVEL_PER 1    /* numbers of a lane */
 #define LEVEL_ROWS 4   /* rows of queries of a tile */
 #define LEVEL_SUMS 24  /* sums of logits in registers */
 #define LEVEL_GROUP 8  /* queries that share values */
 #define LEVEL_VECS 4   /* and vectors of these, together 24 at most */
 
-/* a where the lane's bit is set, else b */
-SIMD_INLINE vec v_where_bits(unsigned bits, vec a, vec b)
+SIMD_INLINE vec v_mac(vec a, vec b, vec sum) { return v_fma(a, b, sum); }
+SIMD_INLINE vec v_values(const float *const row[1], int d, int left)
 {
-    return _mm512_mask_blend_ps((__mmask16)bits, b, a);
+    return left >= LANES ? v_load(row[0] + d) : v_load_first(row[0] + d, left);
 }
-
-/* a, in a register: compilers read memory again for each use, which costs more across lines */
-SIMD_INLINE vec v_keep(vec a)
+SIMD_INLINE void v_put_weights(float *to, vec last, vec a, vec b, bool two)
 {
-    __asm__("" : "+v"(a));
-    return a;
+    (void)last;
+    v_store(to, a);
+    if (two)
+        v_store(to + LANES, b);
 }
 
 #include "attn2d3d/attn_near_simd.h"

@@ -13,6 +13,9 @@
  *   values of a place, each takes its weight by a broadcast. A place before the last query's first or
  *   behind the first query's last belongs to some of the group alone; the code for each such number is
  *   unrolled. So nothing is transposed but queries and keys.
+ * Pairs: with LEVEL_PER 2 a lane holds two bf16 numbers and an FMA is a dot product of two: q and k as they
+ *   lie, two channels, v two neighbouring places. Queries then come in couples, an even place and the odd one behind it,
+ *   whose windows lie in the same pairs; weights beyond a window are 0 there (of 7 places in 8, of 13 in 14).
  * Bound: FMA; beside it loads (a load across lines counts twice): rows of 4, 7 offsets: 22 to 28 FMAs.
  * Work: items of whole rows, each written once; the bits do not depend on who does which.
  */
@@ -41,8 +44,9 @@ typedef struct work { /* a worker's own */
     float top[NEAR_ROWS * LANES], sum[NEAR_ROWS * LANES], fade[NEAR_ROWS * LANES];
     float zeros[ATTN_DIM_MAX];
     float copy[LANES * ATTN_DIM_MAX];
+    float scale; /* of logits of pairs */
     int64_t k_at[NEAR_WIDE + NEAR_KEYS + LANES], v_at[NEAR_WIDE + NEAR_KEYS]; /* of a place along X, or NO_KEY */
-    float        *k, *v, *q, *s, *o; /* (slots, D, ld_k), (slots, places, Dv), (D, rows, LANES),
+    float        *k, *v, *q, *s, *o; /* (slots, D / per, ld_k), (slots, places / per, Dv), (D / per, rows, LANES),
                                         (rows, step, keys, LANES), (rows, LANES, Dv); Dv in whole vectors */
     const float **value;             /* (rows, step): rows of values */
 } work;
@@ -64,13 +68,15 @@ SIMD_INLINE vec exp2_of(vec x)
 static const float *row_of(work *w, const oriel_tensor *t, int64_t at, int n, int i)
 {
     float *to = w->copy + i * ATTN_DIM_MAX;
+    if (LEVEL_PER == 2)
+        return (const float *)(const void *)((const uint16_t *)t->data + at);
     if (t->dtype == ORIEL_F32 && t->stride[5] == 1)
         return (const float *)t->data + at;
     attn_load(to, t, at, n);
     return to;
 }
 
-/* LANES rows of n floats to panel[d][lane], times scale. */
+/* LANES rows of n words to panel[d][lane], times scale unless these are pairs. */
 SIMD_INLINE void turn(float *panel, ptrdiff_t ld, const float *const row[LANES], int n, vec scale)
 {
     for (int d = 0; d < n; d += LANES) {
@@ -81,7 +87,7 @@ SIMD_INLINE void turn(float *panel, ptrdiff_t ld, const float *const row[LANES],
         v_transpose(r);
         for (int i = 0; i < LANES; i++)
             if (i < cols)
-                v_store(panel + (d + i) * ld, v_mul(r[i], scale));
+                v_store(panel + (d + i) * ld, LEVEL_PER == 2 ? r[i] : v_mul(r[i], scale));
     }
 }
 
@@ -94,7 +100,7 @@ SIMD static void take_keys(work *w, float *panel, int64_t at)
         const float *row[LANES];
         for (int i = 0; i < LANES; i++)
             row[i] = w->k_at[u + i] == NO_KEY ? w->zeros : row_of(w, k, at + w->k_at[u + i], p->j->a.dim, i);
-        turn(panel + u, p->ld_k, row, p->j->a.dim, v_set(1.f));
+        turn(panel + u, p->ld_k, row, p->j->a.dim / LEVEL_PER, v_set(1.f));
     }
 }
 
@@ -102,14 +108,13 @@ SIMD static void take_values(work *w, float *to, int64_t at)
 {
     const near_plan    *p = w->p;
     const oriel_tensor *v = &p->j->io->v;
-    int                 places = w->x->count + p->keys - 1, dim = p->j->a.dim_v;
-    for (int u = 0; u < places; u++, to += p->vecs_v * LANES) {
-        const float *row = w->v_at[u] == NO_KEY ? w->zeros : row_of(w, v, at + w->v_at[u], dim, 0);
-        int          d = 0;
-        for (; d + LANES <= dim; d += LANES)
-            v_store(to + d, v_load(row + d));
-        if (d < dim)
-            v_store(to + d, v_load_first(row + d, dim - d));
+    int                 places = (w->x->count + p->keys + LEVEL_PER - 2), dim = p->j->a.dim_v;
+    for (int u = 0; u < places; u += LEVEL_PER, to += p->vecs_v * LANES) {
+        const float *row[LEVEL_PER];
+        for (int i = 0; i < LEVEL_PER; i++)
+            row[i] = w->v_at[u + i] == NO_KEY ? w->zeros : row_of(w, v, at + w->v_at[u + i], dim, i);
+        for (int d = 0; d < dim; d += LANES)
+            v_store(to + d, v_values(row, d, dim - d));
     }
 }
 
@@ -119,11 +124,11 @@ static ptrdiff_t slot(const work *w, int kv, int outer, int inner)
 }
 static float *keys_of(const work *w, ptrdiff_t s)
 {
-    return w->k + s * w->p->j->a.dim * w->p->ld_k;
+    return w->k + s * (w->p->j->a.dim / LEVEL_PER) * w->p->ld_k;
 }
 static float *values_of(const work *w, ptrdiff_t s)
 {
-    return w->v + s * w->p->places * w->p->vecs_v * LANES;
+    return w->v + s * w->p->rows_v * w->p->vecs_v * LANES;
 }
 
 /* The ring holds the inner keys up to `end`. */
@@ -159,7 +164,7 @@ SIMD_INLINE void logits(work *w, const float *k, int r, int o, const int rows, c
 #pragma GCC unroll 12
         for (int i = 0; i < offsets; i++)
             s[a][i] = v_set(0.f);
-    for (int d = w->p->j->a.dim; d > 0; d--, q += LEVEL_ROWS * LANES, k += ld) {
+    for (int d = w->p->j->a.dim / LEVEL_PER; d > 0; d--, q += LEVEL_ROWS * LANES, k += ld) {
         vec x[LEVEL_ROWS];
 #pragma GCC unroll 4
         for (int a = 0; a < rows; a++)
@@ -169,9 +174,15 @@ SIMD_INLINE void logits(work *w, const float *k, int r, int o, const int rows, c
             vec key = v_keep(v_load(k + i));
 #pragma GCC unroll 4
             for (int a = 0; a < rows; a++)
-                s[a][i] = v_fma(x[a], key, s[a][i]);
+                s[a][i] = v_mac(x[a], key, s[a][i]);
         }
     }
+    if (LEVEL_PER == 2)
+#pragma GCC unroll 12
+        for (int i = 0; i < offsets; i++)
+#pragma GCC unroll 4
+            for (int a = 0; a < rows; a++)
+                s[a][i] = v_mul(s[a][i], v_set(w->scale));
     if (w->masked)
 #pragma GCC unroll 12
         for (int i = 0; i < offsets; i++)
@@ -231,83 +242,89 @@ static void logits_row(work *w, const float *k, int r, int rows)
 
 /* ---- a step: weights, values -------------------------------------------------------------------- */
 
+/* Logits of a row of keys to weights; returns their sum. */
+SIMD_INLINE vec weights_row(float *s, int keys, vec top)
+{
+    vec sum = v_set(0.f), sum1 = sum, last = sum;
+    for (int j = 0; j < keys + LEVEL_PER - 1; j += 2) { /* couples take a pair more where keys are even */
+        vec a = j < keys ? exp2_of(v_sub(v_load(s + j * LANES), top)) : v_set(0.f);
+        vec b = j + 1 < keys ? exp2_of(v_sub(v_load(s + (j + 1) * LANES), top)) : v_set(0.f);
+        sum = v_add(sum, a);
+        sum1 = v_add(sum1, b);
+        v_put_weights(s + j / LEVEL_PER * LANES, last, a, b, j + 1 < keys);
+        last = b;
+    }
+    return v_add(sum, sum1);
+}
+
 /* Logits of row r to weights. */
 SIMD static void weights(work *w, int r, vec old)
 {
-    float *s = w->s + (ptrdiff_t)r * w->p->step * w->p->keys * LANES;
-    vec    top = v_load(w->top + r * LANES), sum = v_set(0.f), sum1 = sum;
+    int    keys = w->p->keys;
+    float *s = w->s + (ptrdiff_t)r * w->p->step * keys * LANES;
+    vec    top = v_load(w->top + r * LANES), sum = v_set(0.f);
     vec    fade = v_min(exp2_of(v_sub(old, top)), v_set(1.f)); /* exp2_of(0) is 1 + 2^-23 */
-    int    n = w->seen[r] * w->p->keys;
-    for (; n > 1; n -= 2, s += 2 * LANES) {
-        vec a = exp2_of(v_sub(v_load(s), top)), b = exp2_of(v_sub(v_load(s + LANES), top));
-        sum = v_add(sum, a);
-        sum1 = v_add(sum1, b);
-        v_store(s, a);
-        v_store(s + LANES, b);
-    }
-    if (n) {
-        vec a = exp2_of(v_sub(v_load(s), top));
-        sum = v_add(sum, a);
-        v_store(s, a);
-    }
+    for (int n = 0; n < w->seen[r]; n++, s += keys * LANES)
+        sum = v_add(sum, weights_row(s, keys, top));
     v_store(w->fade + r * LANES, fade);
-    v_store(w->sum + r * LANES, v_fma(v_load(w->sum + r * LANES), fade, v_add(sum, sum1)));
+    v_store(w->sum + r * LANES, v_fma(v_load(w->sum + r * LANES), fade, sum));
 }
 
-/* Place c of a group: queries low .. high - 1 of it see it. s is at offset c of the group's first query. */
-SIMD_INLINE void place(vec o[LEVEL_GROUP][LEVEL_VECS], const float *v, const float *s, const int low, const int high,
-                       const int vecs)
+/* Place c of a group (pair c, with pairs): queries (couples) low .. high - 1 of it see it. s is at offset c of
+ * the group's first. */
+SIMD_INLINE void place(vec o[LEVEL_GROUP * LEVEL_PER][LEVEL_VECS], const float *v, const float *s, const int low,
+                       const int high, const int vecs)
 {
     vec x[LEVEL_VECS];
 #pragma GCC unroll 4
     for (int i = 0; i < vecs; i++)
         x[i] = v_keep(v_load(v + i * LANES));
 #pragma GCC unroll 8
-    for (int a = low; a < high; a++) {
-        vec b = v_keep(v_set(s[a - a * LANES]));
+    for (int a = low * LEVEL_PER; a < high * LEVEL_PER; a++) {
+        vec b = v_keep(v_set(s[a - a / LEVEL_PER * LANES]));
 #pragma GCC unroll 4
         for (int i = 0; i < vecs; i++)
-            o[a][i] = v_fma(b, x[i], o[a][i]);
+            o[a][i] = v_mac(b, x[i], o[a][i]);
     }
 }
 
-/* o = fade o + sum of weights times values: `count` queries from query i of row r, `vecs` vectors of
- * channels from c on. count <= keys. */
+/* o = fade o + sum of weights times values: `count` queries (couples) from query i of row r on, `vecs` vectors of
+ * channels from c on. count <= places that a query (pairs that a couple) sees. */
 SIMD_INLINE void values(work *w, int r, int i, int c, const int count, const int vecs)
 {
     const near_plan    *p = w->p;
-    vec                 o[LEVEL_GROUP][LEVEL_VECS];
+    vec                 o[LEVEL_GROUP * LEVEL_PER][LEVEL_VECS];
     ptrdiff_t           ld = (ptrdiff_t)p->vecs_v * LANES;
     const float        *s = w->s + (ptrdiff_t)r * p->step * p->keys * LANES + i;
     const float *const *value = w->value + (ptrdiff_t)r * p->step;
     float              *to = w->o + (ptrdiff_t)(r * LANES + i) * ld + c;
-#pragma GCC unroll 8
-    for (int a = 0; a < count; a++) {
+#pragma GCC unroll 12
+    for (int a = 0; a < count * LEVEL_PER; a++) {
         vec fade = v_set(w->fade[r * LANES + i + a]);
 #pragma GCC unroll 4
         for (int b = 0; b < vecs; b++)
             o[a][b] = w->begun[r] ? v_mul(v_load(to + a * ld + b * LANES), fade) : v_set(0.f);
     }
     for (int n = 0; n < w->seen[r]; n++, s += p->keys * LANES) {
-        const float *v = value[n] + (w->x0 + i) * ld + c, *at = s;
+        const float *v = value[n] + (w->x0 + i) / LEVEL_PER * ld + c, *at = s;
 #pragma GCC unroll 8
         for (int a = 1; a < count; a++, v += ld, at += LANES)
             place(o, v, at, 0, a, vecs);
-        for (int m = p->keys - count; m >= 0; m--, v += ld, at += LANES)
+        for (int m = p->sees - count; m >= 0; m--, v += ld, at += LANES)
             place(o, v, at, 0, count, vecs);
 #pragma GCC unroll 8
         for (int a = 1; a < count; a++, v += ld, at += LANES)
             place(o, v, at, a, count, vecs);
     }
-#pragma GCC unroll 8
-    for (int a = 0; a < count; a++)
+#pragma GCC unroll 12
+    for (int a = 0; a < count * LEVEL_PER; a++)
 #pragma GCC unroll 4
         for (int b = 0; b < vecs; b++)
             v_store(to + a * ld + b * LANES, o[a][b]);
 }
 
 #define VALUES(n, vecs) \
-    case n: values(w, r, i, c, (n) <= LEVEL_GROUP ? n : 1, vecs); break;
+    case n: values(w, r, i, c, (n) * (vecs) * LEVEL_PER <= LEVEL_SUMS && (n) <= LEVEL_GROUP ? n : 1, vecs); break;
 #define VALUES_OF(vecs)                                                                            \
     SIMD static void values_##vecs(work *w, int r, int i, int c, int n)                             \
     {                                                                                              \
@@ -326,23 +343,25 @@ VALUES_OF(4)
 
 static void values_row(work *w, int r)
 {
-    int most = LEVEL_GROUP < w->p->keys ? LEVEL_GROUP : w->p->keys, groups = (w->n + most - 1) / most;
-    for (int i = 0; groups > 0; groups--) {
-        int n = (w->n - i + groups - 1) / groups, parts = (w->p->vecs_v + LEVEL_VECS - 1) / LEVEL_VECS;
-        for (int c = 0; parts > 0; parts--) {
-            int vecs = (w->p->vecs_v - c + parts - 1) / parts;
+    const near_plan *p = w->p;
+    int              parts = (p->vecs_v + LEVEL_VECS - 1) / LEVEL_VECS, all = (w->n + LEVEL_PER - 1) / LEVEL_PER;
+    for (int c = 0; parts > 0; parts--) {
+        int vecs = (p->vecs_v - c + parts - 1) / parts, most = LEVEL_SUMS / (vecs * LEVEL_PER);
+        most = oriel_axis_low(oriel_axis_low(most, LEVEL_GROUP), p->sees);
+        for (int i = 0, groups = (all + most - 1) / most; groups > 0; groups--) {
+            int n = (all - i + groups - 1) / groups;
             switch (vecs) {
-            case 1: values_1(w, r, i, c * LANES, n); break;
-            case 2: values_2(w, r, i, c * LANES, n); break;
+            case 1: values_1(w, r, i * LEVEL_PER, c * LANES, n); break;
+            case 2: values_2(w, r, i * LEVEL_PER, c * LANES, n); break;
 #if LEVEL_VECS > 2
-            case 3: values_3(w, r, i, c * LANES, n); break;
-            case 4: values_4(w, r, i, c * LANES, n); break;
+            case 3: values_3(w, r, i * LEVEL_PER, c * LANES, n); break;
+            case 4: values_4(w, r, i * LEVEL_PER, c * LANES, n); break;
 #endif
             default: break;
             }
-            c += vecs;
+            i += n;
         }
-        i += n;
+        c += vecs;
     }
 }
 
@@ -366,7 +385,7 @@ SIMD static void take_queries(work *w, int y0)
         int64_t from = attn_at(q, w->b, at, w->h), each = q->stride[3] * w->x->step;
         for (int i = 0; i < LANES; i++)
             row[i] = i >= w->n ? w->zeros : row_of(w, q, from + i * each, dim, i);
-        turn(w->q + r * LANES, LEVEL_ROWS * LANES, row, dim, v_set(w->p->j->a.scale * LOG2E));
+        turn(w->q + r * LANES, LEVEL_ROWS * LANES, row, dim / LEVEL_PER, v_set(w->p->j->a.scale * LOG2E));
         v_store(w->top + r * LANES, v_set(NOTHING));
         v_store(w->sum + r * LANES, v_set(0.f));
         w->begun[r] = false;
@@ -378,7 +397,7 @@ SIMD static void give_results(work *w, int y0)
 {
     const oriel_tensor *out = &w->p->j->io->out, *lse = &w->p->j->io->lse;
     int                 dim = w->p->j->a.dim_v;
-    bool                in_place = out->dtype == ORIEL_F32 && out->stride[5] == 1;
+    bool                in_place = LEVEL_PER == 1 && out->dtype == ORIEL_F32 && out->stride[5] == 1;
     for (int r = 0; r < w->rows; r++) {
         int at[3];
         query_at(w, r, y0, at);
@@ -388,6 +407,11 @@ SIMD static void give_results(work *w, int y0)
             vec    inv = v_set(1.f / w->sum[r * LANES + i]);
             float *row = in_place ? (float *)out->data + to : w->copy;
             int    d = 0;
+#if LEVEL_PER == 2
+            for (; d < dim; d += LANES)
+                v_store_halves((uint16_t *)out->data + to + d, v_mul(v_load(o + d), inv), dim - d);
+            continue;
+#endif
             for (; d + LANES <= dim; d += LANES)
                 v_store(row + d, v_mul(v_load(o + d), inv));
             if (d < dim)
@@ -521,9 +545,9 @@ typedef struct task {
 /* Floats of a worker beside its struct. */
 static size_t room(const near_plan *p, size_t part[5])
 {
-    size_t slots = (size_t)p->kv_heads * (size_t)p->deep * (size_t)p->ring, dim = (size_t)p->j->a.dim, dim_v = (size_t)p->vecs_v * LANES, all = 0;
+    size_t slots = (size_t)p->kv_heads * (size_t)p->deep * (size_t)p->ring, dim = (size_t)p->j->a.dim / LEVEL_PER, dim_v = (size_t)p->vecs_v * LANES, all = 0;
     part[0] = slots * dim * (size_t)p->ld_k;
-    part[1] = slots * (size_t)p->places * dim_v;
+    part[1] = slots * (size_t)p->rows_v * dim_v;
     part[2] = dim * LEVEL_ROWS * LANES;
     part[3] = (size_t)LEVEL_ROWS * (size_t)p->step * (size_t)p->keys * LANES;
     part[4] = LEVEL_ROWS * LANES * dim_v;
@@ -539,6 +563,7 @@ static void range(void *arg, int64_t from, int64_t to, int worker)
     size_t      part[5];
     room(&a->plan, part);
     w->p = &a->plan;
+    w->scale = w->p->j->a.scale * LOG2E;
     memset(w->zeros, 0, sizeof w->zeros);
     w->k = (float *)(void *)((char *)w + (sizeof *w + 63) / 64 * 64);
     w->v = w->k + part[0];
@@ -554,7 +579,7 @@ static oriel_status run(const attn_job *j, oriel_pool *pool)
 {
     task         a = {0};
     size_t       part[5];
-    oriel_status s = near_plan_new(&a.plan, j, LANES, LEVEL_ROWS);
+    oriel_status s = near_plan_new(&a.plan, j, LANES, LEVEL_ROWS, LEVEL_PER);
     if (s)
         return s;
     a.each = (sizeof(work) + 63) / 64 * 64 + room(&a.plan, part) * sizeof(float) +

@@ -90,6 +90,8 @@ static const struct {
     {"neighbours dilated, primes", 1, {.dim = 48, .extent = {1, 31, 67}, .axis = {{0}, NA(5, .dilation = 3), NA(8, .dilation = 5)}}, .listed = 0},
     {"neighbours before, dilated", 8, {.heads = 2, .dim = 17, .dim_v = 65, .extent = {5, 1, 83}, .axis = {NA(3, .causal = true), {0}, NA(6, .dilation = 4, .causal = true)}, .scale = 1}, .listed = 0},
     {"neighbours 31 wide, blocks of rows", 1, {.heads = 2, .dim = 16, .dim_v = 80, .extent = {2, 21, 97}, .axis = {{0}, BLOCK(5, .shift = 2), NA(31, 0)}}, .listed = 0},
+    {"neighbours bf16", 1, {.dtype = ORIEL_BF16, .heads = 2, .dim = 32, .extent = {1, 19, 40}, .axis = {{0}, NA(7, 0), NA(7, 0)}}, .listed = 0},
+    {"neighbours bf16, even, odd rows", 8, {.dtype = ORIEL_BF16, .heads = 2, .kv_heads = 1, .dim = 46, .dim_v = 75, .extent = {3, 6, 37}, .axis = {NA(2, .causal = true), NA(4, 0), NA(8, .dilation = 3)}, .scale = 1}, .listed = 0},
     {"neighbours f16, rows far apart", 1, {.dtype = ORIEL_F16, .batch = 2, .dim = 32, .extent = {1, 24, 23}, .axis = {{0}, NA(5, .stride = 3), NA(5, 0)}}, .listed = 0},
 };
 
@@ -248,6 +250,11 @@ static void slide_along_x(problem *p)
     oriel_attn *a = &p->a;
     int         n = a->extent[2] = draw(p, 2, draw(p, 0, 1) ? 40 : 150), size = draw(p, 2, n < 20 ? n : 20);
     a->extra = a->text = 0;
+    if (draw(p, 0, 3) == 0) {
+        a->dtype = ORIEL_BF16; /* pairs of channels */
+        a->dim += a->dim % 2;
+        p->wide = false;
+    }
     a->bias = a->bias == ORIEL_BIAS_DENSE ? ORIEL_BIAS_NONE : a->bias;
     p->per_head = false;
     if (draw(p, 0, 3))

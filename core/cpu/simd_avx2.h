@@ -50,6 +50,19 @@ SIMD_INLINE vec v_leaky(vec a, vec s)
     return _mm256_blendv_ps(a, _mm256_mul_ps(a, s),
                             _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_LT_OQ));
 }
+/* a where the lane's bit is set, else b */
+SIMD_INLINE vec v_where_bits(unsigned bits, vec a, vec b)
+{
+    __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i on = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), lane), lane);
+    return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(on));
+}
+/* a, in a register: compilers read memory again for each use, which costs more across lines */
+SIMD_INLINE vec v_keep(vec a)
+{
+    __asm__("" : "+x"(a));
+    return a;
+}
 SIMD_INLINE __m256i v_first(int n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

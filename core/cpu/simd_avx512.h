@@ -49,6 +49,17 @@ SIMD_INLINE vec v_leaky(vec a, vec s)
 {
     return _mm512_mask_mul_ps(a, _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_LT_OQ), a, s);
 }
+/* a where the lane's bit is set, else b */
+SIMD_INLINE vec v_where_bits(unsigned bits, vec a, vec b)
+{
+    return _mm512_mask_blend_ps((__mmask16)bits, b, a);
+}
+/* a, in a register: compilers read memory again for each use, which costs more across lines */
+SIMD_INLINE vec v_keep(vec a)
+{
+    __asm__("" : "+v"(a));
+    return a;
+}
 SIMD_INLINE vec v_load_first(const float *p, int n)
 {
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
