@@ -56,15 +56,18 @@ ORIEL_LAW int attn_int(const oriel_tensor *t, int64_t at)
 }
 
 /* The keys along an axis that the query at place i sees, lists apart: in [0, keys), but with pad_keys. */
-ORIEL_LAW oriel_span attn_span(const attn_job *j, int head, int axis, int i)
+ORIEL_LAW oriel_span attn_span_by(const attn_job *j, oriel_axis a, int axis, int i)
 {
-    oriel_axis          a = attn_axis(j, head, axis);
     const oriel_tensor *t = &j->io->spans[axis];
     if (a.kind == ORIEL_AXIS_SPANS) {
         oriel_span s = {attn_int(t, i * t->stride[0]), 1, attn_int(t, i * t->stride[0] + t->stride[1])};
         return s;
     }
     return oriel_axis_keys(a, j->a.keys[axis], j->a.pool[axis], j->a.pad_keys, i + j->a.at[axis]);
+}
+ORIEL_LAW oriel_span attn_span(const attn_job *j, int head, int axis, int i)
+{
+    return attn_span_by(j, attn_axis(j, head, axis), axis, i);
 }
 
 /* What a span has in [low, high). */

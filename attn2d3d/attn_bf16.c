@@ -2,7 +2,7 @@
 /*
  * Attention over windows with AVX512-BF16's dot products: attn_simd.h over simd_bf16.h.
  *
- * Contract: bf16 tensors with packed rows of an even D; plain problems.
+ * Contract: bf16 tensors with packed rows of an even D; no cosine, no pad_k.
  * Error: as of fp32, but that a weight is rounded to bf16, by at most 2^-8 of it, for its products with v: out
  *   moves by at most 2^-8 of the weighted mean of |v|. lse does not move.
  */
@@ -30,7 +30,9 @@ static const char *reject(const attn_job *j, unsigned cpu)
     if (!packed(&io->q) || !packed(&io->k) || !packed(&io->v) || !packed(&io->out) || !packed(&io->extra_k) ||
         !packed(&io->extra_v) || !packed(&io->text_q) || !packed(&io->text_out))
         return "rows that are not packed";
-    return attn_plain_fields(j);
+    if (io->pad_k.data)
+        return "rows of its own beyond the raster";
+    return j->a.cosine ? "cosine" : NULL;
 }
 
 const attn_impl attn_bf16 = {"avx512bf16", reject, run};

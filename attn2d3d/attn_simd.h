@@ -51,7 +51,8 @@ typedef struct work { /* a worker's own */
     attn_tile    tile;
     attn_step    step;
     int          done;                           /* keys of the tile before this step */
-    float        panel[PANEL_KEYS * ATTN_TILE];  /* bias by offset of a tile without masks */
+    float        panel[PANEL_KEYS * ATTN_TILE];  /* bias by offset of a tile without masks; of text in
+                                                    windows: the mean [d][ATTN_TILE] */
     int          panel_of[11];                   /* which: head, counts, offsets; 0 in the first: none */
     bool         paneled;                        /* this tile's logits begin with it */
 } work;
@@ -163,7 +164,8 @@ SIMD_INLINE void logits(work *w, int r, int i, const int rows, const int vecs)
                     last_logit(w, s[a][v], from ? from + a * ATTN_TILE + v * LANES : NULL));
 }
 
-/* o[d .. d + rows)[lanes at i] = fade o + sum of weights times values */
+/* o[d .. d + rows)[lanes at i] = fade o + sum of weights times values. A step is summed by itself, so that
+ * many keys alike do not add up their rounding. */
 SIMD_INLINE void values(work *w, int d, int i, const int rows, const int vecs)
 {
     vec          o[MANY][VECS];
@@ -173,7 +175,7 @@ SIMD_INLINE void values(work *w, int d, int i, const int rows, const int vecs)
     for (int a = 0; a < rows; a++)
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++)
-            o[a][v] = v_mul(v_load(to + a * ATTN_TILE + v * LANES), v_load(w->fade + i + v * LANES));
+            o[a][v] = v_set(0.f);
     for (int j = 0; j < (w->step.n + PER - 1) / PER; j++, s += ATTN_TILE) {
         const word *val = values_at(w, j) + d;
         words       p[VECS];
@@ -192,7 +194,8 @@ SIMD_INLINE void values(work *w, int d, int i, const int rows, const int vecs)
     for (int a = 0; a < rows; a++)
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++)
-            v_store(to + a * ATTN_TILE + v * LANES, o[a][v]);
+            v_store(to + a * ATTN_TILE + v * LANES,
+                    v_fma(v_load(to + a * ATTN_TILE + v * LANES), v_load(w->fade + i + v * LANES), o[a][v]));
 }
 
 SIMD static void masks(work *w)
@@ -228,6 +231,16 @@ SIMD static void bias_offset(const work *w, float *s, int j)
     }
 }
 
+/* The same where keys are pooled: several queries of a row have one place in the table. */
+static void bias_pooled(const work *w, float *s, int j)
+{
+    const attn_tile *t = &w->tile;
+    const float     *table = (const float *)t->j->io->bias.data;
+    for (int l = 0; l < t->n; l++)
+        if (w->step.sees[j] >> l & 1)
+            s[l] += table[t->bias_at[l] - w->step.bias_at[j]] * LOG2E;
+}
+
 static void bias_dense(work *w, int j)
 {
     const attn_tile *t = &w->tile;
@@ -241,7 +254,9 @@ static void add_bias(work *w)
     if (w->tile.text || w->paneled || w->tile.j->a.bias == ORIEL_BIAS_NONE)
         return;
     for (int j = 0; j < w->step.raster; j++)
-        if (w->tile.j->a.bias == ORIEL_BIAS_OFFSET)
+        if (w->tile.j->a.bias == ORIEL_BIAS_OFFSET && w->tile.j->a.pool[2] > 1)
+            bias_pooled(w, w->s + (ptrdiff_t)j * ATTN_TILE, j);
+        else if (w->tile.j->a.bias == ORIEL_BIAS_OFFSET)
             bias_offset(w, w->s + (ptrdiff_t)j * ATTN_TILE, j);
         else
             bias_dense(w, j);
@@ -255,7 +270,7 @@ static void want_panel(work *w)
     const oriel_attn *a = &t->j->a;
     int              kind[11] = {1, t->h}, keys = 1;
     w->paneled = false;
-    if (a->bias != ORIEL_BIAS_OFFSET || t->text || a->extra)
+    if (a->bias != ORIEL_BIAS_OFFSET || t->text || a->extra || t->listed)
         return;
     for (int x = 0; x < 3; x++) {
         if ((int64_t)keys * t->keys[x] > PANEL_KEYS)
@@ -266,7 +281,7 @@ static void want_panel(work *w)
                 return;
         kind[2 + x] = t->q[x].count;
         kind[5 + x] = t->keys[x];
-        kind[8 + x] = (t->q[x].first - t->key[x][0]) / t->q[x].step;
+        kind[8 + x] = (t->q[x].first + a->at[x] - t->key[x][0] * a->pool[x]) / t->q[x].step;
     }
     w->paneled = true;
     if (!memcmp(kind, w->panel_of, sizeof kind))
@@ -277,7 +292,7 @@ static void want_panel(work *w)
     for (int done = 0; done < keys; done += w->step.n) {
         attn_step_next(&w->step, t, copy_of(w));
         for (int j = 0; j < w->step.n; j++)
-            bias_offset(w, w->panel + (ptrdiff_t)(done + j) * ATTN_TILE, j);
+            (a->pool[2] > 1 ? bias_pooled : bias_offset)(w, w->panel + (ptrdiff_t)(done + j) * ATTN_TILE, j);
     }
 }
 
@@ -364,19 +379,25 @@ SIMD static void take_queries(work *w)
     const attn_tile    *t = &w->tile;
     const oriel_tensor *q = t->text ? &t->j->io->text_q : &t->j->io->q;
     int                 dim = t->j->a.dim, n = dim / PER;
-    vec                 scale = v_set(t->j->a.scale * LOG2E);
+    bool                unit = t->j->a.cosine;
+    float               by = attn_scale(t->j, t->h) * LOG2E;
+    vec                 scale = v_set(by);
 #ifdef SIMD_PAIRS
-    w->scale = t->j->a.scale * LOG2E;
+    w->scale = by;
 #endif
     for (int l = 0; l < t->n; l += LANES) {
         const float *from[LANES] = {0};
-        for (int i = 0; i < LANES && l + i < t->n; i++)
-            if (in_place(q))
+        for (int i = 0; i < LANES && l + i < t->n; i++) {
+            if (in_place(q) && !unit) {
                 from[i] = (const float *)(const void *)row_of(q, t->q_at[l + i]);
-            else
-                attn_load(copy_of(w) + i * ATTN_DIM_MAX, q, t->q_at[l + i], dim), from[i] = copy_of(w) + i * ATTN_DIM_MAX;
-        v_store(w->top + l, v_set(NOTHING));
-        v_store(w->weight + l, v_set(0.f));
+                continue;
+            }
+            float *to = copy_of(w) + i * ATTN_DIM_MAX;
+            attn_load(to, q, t->q_at[l + i], dim);
+            if (unit)
+                attn_normalize(to, dim);
+            from[i] = to;
+        }
         for (int d = 0; d < n; d += LANES) {
             vec r[LANES];
             for (int i = 0; i < LANES; i++)
@@ -387,9 +408,27 @@ SIMD static void take_queries(work *w)
             for (int i = 0; i < LANES && d + i < n; i++)
                 w_store(w->q + (d + i) * ATTN_TILE + l, query_words(r[i], scale));
         }
-        for (int d = 0; d < t->j->a.dim_v; d++)
+    }
+}
+
+/* The sums before the first key. */
+SIMD static void begin_sums(work *w)
+{
+    for (int l = 0; l < w->tile.n; l += LANES) {
+        v_store(w->top + l, v_set(NOTHING));
+        v_store(w->weight + l, v_set(0.f));
+        for (int d = 0; d < w->tile.j->a.dim_v; d++)
             v_store(w->o + d * ATTN_TILE + l, v_set(0.f));
     }
+}
+
+/* Which of the lanes from l on have seen a key of their own? */
+static unsigned seen(const work *w, int l)
+{
+    unsigned bits = 0;
+    for (int i = 0; i < LANES; i++)
+        bits |= (unsigned)(w->top[l + i] > MASKED / 2) << i;
+    return bits;
 }
 
 SIMD static void give_results(work *w)
@@ -400,6 +439,8 @@ SIMD static void give_results(work *w)
     int                 dim = t->j->a.dim_v;
     for (int l = 0; l < t->n; l += LANES) {
         vec inv = v_div(v_set(1.f), v_load(w->weight + l));
+        if (t->listed)
+            inv = v_where_bits(seen(w, l), inv, v_set(0.f));
         for (int d = 0; d < dim; d += LANES) {
             vec r[LANES];
             int cols = dim - d < LANES ? dim - d : LANES;
@@ -415,9 +456,44 @@ SIMD static void give_results(work *w)
                 attn_store(out, t->out_at[l + i], copy_of(w) + i * ATTN_DIM_MAX, dim);
             if (lse->data)
                 ((float *)lse->data)[t->lse_at[l + i]] =
-                    logf(w->weight[l + i]) + w->top[l + i] * 0.6931471806f;
+                    t->listed && w->top[l + i] <= MASKED / 2 ? -INFINITY
+                                                             : logf(w->weight[l + i]) + w->top[l + i] * 0.6931471806f;
         }
     }
+}
+
+/* All keys of the tile. */
+static void sum_keys(work *w)
+{
+    begin_sums(w);
+    attn_step_begin(&w->step);
+    for (w->done = 0;; w->done += w->step.n) {
+        attn_step_next(&w->step, &w->tile, copy_of(w));
+        if (!w->step.n)
+            break;
+        step(w);
+    }
+}
+
+/* The same in one window after the other; the mean, as if of one key. */
+SIMD static void sum_windows(work *w)
+{
+    const attn_tile *t = &w->tile;
+    float           *mean = w->panel;
+    int              dim = t->j->a.dim_v, windows = 0;
+    memset(w->panel_of, 0, sizeof w->panel_of);
+    memset(mean, 0, (size_t)dim * ATTN_TILE * sizeof *mean);
+    for (; attn_tile_window(&w->tile); windows++) {
+        sum_keys(w);
+        for (int l = 0; l < t->n; l += LANES) {
+            vec inv = v_div(v_set(1.f), v_load(w->weight + l));
+            for (int i = l; i < dim * ATTN_TILE; i += ATTN_TILE)
+                v_store(mean + i, v_fma(v_load(w->o + i), inv, v_load(mean + i)));
+        }
+    }
+    memcpy(w->o, mean, (size_t)dim * ATTN_TILE * sizeof *mean);
+    for (int l = 0; l < t->n; l++)
+        w->weight[l] = (float)windows;
 }
 
 typedef struct task {
@@ -430,24 +506,22 @@ static void range(void *arg, int64_t from, int64_t to, int worker)
 {
     const task *a = arg;
     work       *w = (work *)(void *)(a->memory + a->each * (size_t)worker);
-    const int  *n = a->plan.j->a.extent;
-    char       *room = (char *)(w + 1);
+    const int64_t *n = a->plan.room;
+    char          *room = (char *)(w + 1);
     for (int x = 0; x < 3; room += (size_t)n[x++] * sizeof(uint64_t))
         w->tile.sees[x] = (uint64_t *)(void *)room;
     for (int x = 0; x < 3; room += (size_t)n[x++] * sizeof(int))
         w->tile.key[x] = (int *)(void *)room;
     memset(w->panel_of, 0, sizeof w->panel_of); /* nothing of another run or worker */
+    w->tile.part_of = 0;
     for (; from < to; from++) {
         attn_tile_make(&w->tile, &a->plan, from);
         take_queries(w);
         want_panel(w);
-        attn_step_begin(&w->step);
-        for (w->done = 0;; w->done += w->step.n) {
-            attn_step_next(&w->step, &w->tile, copy_of(w));
-            if (!w->step.n)
-                break;
-            step(w);
-        }
+        if (w->tile.text && w->tile.j->a.text_mode == ORIEL_TEXT_WINDOWS)
+            sum_windows(w);
+        else
+            sum_keys(w);
         give_results(w);
     }
 }
@@ -455,11 +529,11 @@ static void range(void *arg, int64_t from, int64_t to, int worker)
 static oriel_status run(const attn_job *j, oriel_pool *pool)
 {
     task         a = {0};
-    const int   *n = j->a.extent;
-    size_t       axes = ((size_t)n[0] + (size_t)n[1] + (size_t)n[2]) * (sizeof(uint64_t) + sizeof(int));
     oriel_status s = attn_plan_new(&a.plan, j, LANES);
     if (s)
         return s;
+    const int64_t *n = a.plan.room;
+    size_t         axes = (size_t)(n[0] + n[1] + n[2]) * (sizeof(uint64_t) + sizeof(int));
     a.each = (size_t)oriel_round_up((int64_t)(sizeof(work) + axes), 64);
     if ((a.memory = oriel_alloc_aligned(a.each * (size_t)oriel_pool_threads(pool)))) {
         int64_t tiles = j->a.batch * a.plan.tiles;

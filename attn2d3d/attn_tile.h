@@ -22,11 +22,21 @@ typedef struct attn_head_plan {
     int64_t       all;
 } attn_head_plan;
 
+/* A raster's; rasters of one shape share it. */
+typedef struct attn_raster_plan {
+    attn_head_plan *head;  /* (H), and the memory of the segments */
+    int64_t         tiles; /* of all heads */
+} attn_raster_plan;
+
 typedef struct attn_plan {
-    const attn_job *j;
-    attn_head_plan *head;   /* (H) */
-    int64_t         tiles;  /* of a batch item */
-    void           *memory; /* of head and the segments */
+    const attn_job   *j;
+    attn_raster_plan *raster;
+    int               rasters;
+    int              *of;    /* (segments): whose plan; NULL without segments */
+    int64_t          *first; /* (segments + 1): their tiles in a batch item */
+    attn_starts       starts;
+    int64_t           tiles;   /* of a batch item */
+    int64_t           room[3]; /* keys of a tile along each axis, at most */
 } attn_plan;
 
 /* Cut every head's queries into tiles, for vectors of `lanes`. ORIEL_E_NOMEM. */
@@ -34,7 +44,8 @@ oriel_status attn_plan_new(attn_plan *p, const attn_job *j, int lanes);
 void         attn_plan_free(attn_plan *p);
 
 /* One tile: its queries and, along each axis, the keys that one of them sees. Lane l is query
- * (l / (cy cx), l / cx % cy, l % cx), counts c of the segments. */
+ * (l / (cy cx), l / cx % cy, l % cx), counts c of the segments. With lists, and for text in windows,
+ * the keys are those of one box after the other. */
 typedef struct attn_tile {
     const attn_job *j;
     int             b, h, kv, n; /* n queries */
@@ -47,10 +58,20 @@ typedef struct attn_tile {
     int64_t         q_at[ATTN_TILE], out_at[ATTN_TILE], lse_at[ATTN_TILE]; /* rows in their tensors */
     int64_t         bias_at[ATTN_TILE]; /* of key 0; dense: of the query's row */
     int             bias_step[3];       /* tokens to a step of the bias */
+    bool            in_place;           /* keys and values are packed floats, as they are needed */
+    bool            listed;             /* its keys are boxes: */
+    attn_list       list;               /* those to come */
+    attn_box        box;                /* and this one */
+    int             window[3];          /* of text in windows: where the next one begins */
+    float           pad[2 * ATTN_DIM_MAX]; /* the key beyond the raster, and its value at D */
+    attn_part       part;               /* j of a segment */
+    int             part_of;            /* which segment + 1; 0: none yet */
 } attn_tile;
 
-/* Tile `item` of all batch items. key and sees point to room for the extents. */
+/* Tile `item` of all batch items. key and sees point to the plan's room; part_of is 0 the first time. */
 void attn_tile_make(attn_tile *t, const attn_plan *p, int64_t item);
+/* The next window of a text tile (ORIEL_TEXT_WINDOWS); false: there are no more. */
+bool attn_tile_window(attn_tile *t);
 
 /* Some keys of a tile, in order. */
 typedef struct attn_step {
@@ -68,8 +89,8 @@ static inline void attn_step_begin(attn_step *s)
 }
 
 /* The next keys: n is 0 when there are none left. Rows are read in place if they are packed
- * floats, else from `copy`, which has room for ATTN_KEYS (D + Dv). copy NULL: all in place, addresses of
- * what is there. */
-void attn_step_next(attn_step *s, const attn_tile *t, float *copy);
+ * floats (and not to be normalized), else from `copy`, which has room for ATTN_KEYS (D + Dv). copy NULL:
+ * all in place, addresses of what is there; rows of zeros then, and no others, beyond the raster. */
+void attn_step_next(attn_step *s, attn_tile *t, float *copy);
 
 #endif
