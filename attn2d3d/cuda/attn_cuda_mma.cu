@@ -12,7 +12,7 @@
  * Block: 4 warps of 16 queries each, mma.m16n8k16, sums in fp32; online softmax in powers of 2 (arXiv
  *   2205.14135); weights are rounded to the tensors' type for the second product, their sum is not.
  * Shared memory: two steps of keys and values, rows of DIM elements, chunks of 16 bytes swizzled by the
- *   row so that ldmatrix has no bank conflicts; columns beyond D are zeros.
+ *   row so that ldmatrix has no bank conflicts; columns from D on are zeros, and are computed with.
  * Bound: reading a step's keys and values from shared memory once for each 16 queries.
  */
 #include <math_constants.h>
@@ -221,59 +221,79 @@ template <int KEYS> static __device__ void find_keys(tile<KEYS> *t, const args *
 
 /* ---- rows into shared memory -------------------------------------------------------------- */
 
-/* Byte of chunk c of row r. */
+/* Byte of chunk c of row r: the same chunk of 8 rows that follow each other lies in all banks. */
 template <int DIM> static __device__ __forceinline__ uint32_t swizzled(int r, int c)
 {
-    return (uint32_t)(r * DIM * 2 + ((c ^ (r & 7)) * 16));
+    return (uint32_t)(r * DIM * 2 + ((c ^ (DIM == 32 ? r >> 1 & 3 : r & 7)) * 16));
 }
 
-/* Rows of n elements at the addresses `at` (0: a row of zeros), zeros up to `chunks` chunks. step: of
- * the innermost axis. */
-template <int DIM>
-static __device__ void load_rows(uint32_t to, const uint64_t *at, int rows, int n, int chunks, int align, int64_t step,
-                                 const void *safe, int thread)
+/* Zeros in the columns beyond the first n, which no row writes later. */
+template <int DIM> static __device__ void clear_columns(uint32_t to, int rows, int n, int thread)
 {
-    constexpr int ALONG = DIM / CHUNK; /* 8, 16, 32: divides THREADS */
-    int           c = thread % ALONG, left = n - c * CHUNK;
-    left = left < 0 ? 0 : left > CHUNK ? CHUNK : left;
-    if (c >= chunks)
-        return;
-    for (int r = thread / ALONG; r < rows; r += THREADS / ALONG) {
-        int         have = at[r] ? left : 0;
-        uint32_t    place = to + swizzled<DIM>(r, c);
-        const char *from = have ? (const char *)at[r] + c * CHUNK * 2 * step : (const char *)safe;
-        if (align == 16)
-            copy_async<16>(place, from, have * 2);
-        else if (align == 8)
-            for (int i = 0; i < 2; i++) {
-                int part = have - 4 * i < 0 ? 0 : have - 4 * i > 4 ? 4 : have - 4 * i;
-                copy_async<8>(place + 8 * i, part ? from + 8 * i : (const char *)safe, part * 2);
-            }
-        else if (align == 4)
-            for (int i = 0; i < 4; i++) {
-                int part = have - 2 * i < 0 ? 0 : have - 2 * i > 2 ? 2 : have - 2 * i;
-                copy_async<4>(place + 4 * i, part ? from + 4 * i : (const char *)safe, part * 2);
-            }
-        else {
-            uint32_t w[4] = {0, 0, 0, 0};
-#pragma unroll
-            for (int i = 0; i < CHUNK; i++)
-                if (i < have)
-                    w[i / 2] |= (uint32_t)*(const uint16_t *)(from + i * 2 * step) << (i % 2 * 16);
-            asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(place), "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3])
-                         : "memory");
+    constexpr int ALONG = DIM / CHUNK;
+    int           c = thread % ALONG;
+    for (int r = thread / ALONG; c * CHUNK >= n && r < rows; r += THREADS / ALONG)
+        asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(to + swizzled<DIM>(r, c)), "r"(0) : "memory");
+}
+
+/* The last chunk of a row, or one of a row that begins anywhere: `have` elements, then zeros. */
+static __device__ void load_chunk(uint32_t to, const char *from, int have, int align, int64_t step, const void *safe)
+{
+    if (align == 8)
+        for (int i = 0; i < 2; i++) {
+            int part = have - 4 * i < 0 ? 0 : have - 4 * i > 4 ? 4 : have - 4 * i;
+            copy_async<8>(to + 8 * i, part ? from + 8 * i : (const char *)safe, part * 2);
         }
+    else if (align == 4)
+        for (int i = 0; i < 4; i++) {
+            int part = have - 2 * i < 0 ? 0 : have - 2 * i > 2 ? 2 : have - 2 * i;
+            copy_async<4>(to + 4 * i, part ? from + 4 * i : (const char *)safe, part * 2);
+        }
+    else {
+        uint32_t w[4] = {0, 0, 0, 0};
+#pragma unroll
+        for (int i = 0; i < CHUNK; i++)
+            if (i < have)
+                w[i / 2] |= (uint32_t)*(const uint16_t *)(from + i * 2 * step) << (i % 2 * 16);
+        asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3])
+                     : "memory");
     }
 }
 
-/* Keys and values of a step; extra keys may have other strides of their innermost axis than the raster's. */
+/* Rows of n elements at the addresses `at` (0: a row of zeros). step: of the innermost axis; safe: an
+ * address that may be read. */
+template <int DIM, int ROWS_HERE>
+static __device__ void load_rows(uint32_t to, const uint64_t *at, int n, int align, int64_t step, const void *safe,
+                                 int thread)
+{
+    constexpr int ALONG = DIM / CHUNK; /* 4, 8, 16, 32: divides THREADS */
+    int           c = thread % ALONG, left = n - c * CHUNK;
+    if (left <= 0)
+        return;
+    left = left > CHUNK ? CHUNK : left;
+    if (align == 16) {
+#pragma unroll
+        for (int i = 0; i < ROWS_HERE * ALONG / THREADS; i++) {
+            int      r = thread / ALONG + i * (THREADS / ALONG);
+            uint64_t from = at[r];
+            copy_async<16>(to + swizzled<DIM>(r, c), from ? (const char *)from + c * CHUNK * 2 : (const char *)safe,
+                           from ? left * 2 : 0);
+        }
+        return;
+    }
+#pragma unroll 1
+    for (int r = thread / ALONG; r < ROWS_HERE; r += THREADS / ALONG)
+        load_chunk(to + swizzled<DIM>(r, c), (const char *)at[r] + c * CHUNK * 2 * step, at[r] ? left : 0, align, step,
+                   safe);
+}
+
+/* Keys and values of a step. */
 template <int DIM, int KEYS>
 static __device__ void load_step(uint32_t k_to, uint32_t v_to, const tile<KEYS> *t, const args *p, int turn, int thread)
 {
     const oriel_attn *a = &t->part.job.a;
-    int64_t           k_step = p->k.stride[5], v_step = p->v.stride[5];
-    load_rows<DIM>(k_to, t->k_at[turn], KEYS, a->dim, (a->dim + 15) / 16 * 2, p->k_align, k_step, p->k.data, thread);
-    load_rows<DIM>(v_to, t->v_at[turn], KEYS, a->dim_v, (a->dim_v + 7) / 8, p->v_align, v_step, p->v.data, thread);
+    load_rows<DIM, KEYS>(k_to, t->k_at[turn], a->dim, p->k_align, p->k.stride[5], p->k.data, thread);
+    load_rows<DIM, KEYS>(v_to, t->v_at[turn], a->dim_v, p->v_align, p->v.stride[5], p->v.data, thread);
 }
 
 /* ---- products and softmax ----------------------------------------------------------------- */
@@ -301,8 +321,7 @@ template <int DIM> static __device__ void clear(rows16<DIM> *w)
 }
 
 template <typename T, int DIM, int KEYS>
-static __device__ void logits(float s[KEYS / 8][4], rows16<DIM> *w, uint32_t q_at, uint32_t k_at, int depth, int warp,
-                              int lane)
+static __device__ void logits(float s[KEYS / 8][4], rows16<DIM> *w, uint32_t q_at, uint32_t k_at, int warp, int lane)
 {
 #pragma unroll
     for (int n = 0; n < KEYS / 8; n++)
@@ -311,8 +330,6 @@ static __device__ void logits(float s[KEYS / 8][4], rows16<DIM> *w, uint32_t q_a
             s[n][i] = 0;
 #pragma unroll
     for (int d = 0; d < DIM / 16; d++) {
-        if (d >= depth)
-            break;
         uint32_t a[4];
         if (rows16<DIM>::KEPT)
 #pragma unroll
@@ -332,34 +349,43 @@ static __device__ void logits(float s[KEYS / 8][4], rows16<DIM> *w, uint32_t q_a
 
 /* s in, its logits times log2(e) out; -inf where the key is not seen. */
 template <int KEYS>
-static __device__ void masks_and_bias(float s[KEYS / 8][4], const tile<KEYS> *t, int turn, float scale, bool edge,
-                                      bool biased, int warp, int lane)
+static __device__ __forceinline__ void scale_and_mask(float s[KEYS / 8][4], const tile<KEYS> *t, int turn, float scale,
+                                                      bool edge, int warp, int lane)
+{
+    int row = warp % 2 * 16 + lane / 4;
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            s[n][i] *= scale;
+    if (!edge)
+        return;
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            uint32_t sees = t->mask[turn][warp / 2][n * 8 + lane % 4 * 2 + i] >> row;
+            s[n][i] = sees & 1 ? s[n][i] : -CUDART_INF_F;
+            s[n][i + 2] = sees & 0x100 ? s[n][i + 2] : -CUDART_INF_F;
+        }
+}
+
+template <int KEYS>
+static __device__ void add_bias(float s[KEYS / 8][4], const tile<KEYS> *t, int turn, int warp, int lane)
 {
     const float *bias = (const float *)t->part.io.bias.data;
-    int          row = warp * 16 + lane / 4;
-    if (!edge && !biased) {
-#pragma unroll
-        for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                s[n][i] *= scale;
-        return;
-    }
 #pragma unroll
     for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            int      key = n * 8 + lane % 4 * 2 + i % 2, r = row + i / 2 * 8;
-            uint32_t sees = t->mask[turn][warp / 2][key] >> (r % 32) & 1;
-            float    x = s[n][i] * scale;
-            if (biased && sees && t->bias_key[turn][key] != INT64_MIN)
-                x += bias[t->bias_row[r] + t->bias_key[turn][key]] * CUDART_L2E_F;
-            s[n][i] = edge && !sees ? -CUDART_INF_F : x;
+            int64_t key = t->bias_key[turn][n * 8 + lane % 4 * 2 + i % 2];
+            if (s[n][i] > -CUDART_INF_F && key != INT64_MIN)
+                s[n][i] += bias[t->bias_row[warp * 16 + lane / 4 + i / 2 * 8] + key] * CUDART_L2E_F;
         }
 }
 
 /* Weights in s; what was summed before is scaled. */
-template <int DIM, int KEYS> static __device__ void soften(float s[KEYS / 8][4], rows16<DIM> *w, int blocks)
+template <int DIM, int KEYS> static __device__ void soften(float s[KEYS / 8][4], rows16<DIM> *w)
 {
 #pragma unroll
     for (int side = 0; side < 2; side++) {
@@ -380,16 +406,15 @@ template <int DIM, int KEYS> static __device__ void soften(float s[KEYS / 8][4],
         w->weight[side] = w->weight[side] * fade + sum;
         w->top[side] = top;
 #pragma unroll
-        for (int n = 0; n < DIM / 8; n++)
-            if (n < blocks) {
-                w->out[n][2 * side] *= fade;
-                w->out[n][2 * side + 1] *= fade;
-            }
+        for (int n = 0; n < DIM / 8; n++) {
+            w->out[n][2 * side] *= fade;
+            w->out[n][2 * side + 1] *= fade;
+        }
     }
 }
 
 template <typename T, int DIM, int KEYS>
-static __device__ void add_values(const float s[KEYS / 8][4], rows16<DIM> *w, uint32_t v_at, int blocks, int lane)
+static __device__ void add_values(const float s[KEYS / 8][4], rows16<DIM> *w, uint32_t v_at, int lane)
 {
 #pragma unroll
     for (int n = 0; n < KEYS / 16; n++) {
@@ -398,13 +423,10 @@ static __device__ void add_values(const float s[KEYS / 8][4], rows16<DIM> *w, ui
                                pack2(s[2 * n + 1][2], s[2 * n + 1][3], T())};
 #pragma unroll
         for (int d = 0; d < DIM / 16; d++) { /* 16 keys by 16 channels */
-            if (2 * d >= blocks)
-                break;
             uint32_t b[4];
             ldmatrix4_transposed(b, v_at + swizzled<DIM>(n * 16 + lane % 16, 2 * d + lane / 16));
             mma16(w->out[2 * d], a, b[0], b[1], T());
-            if (2 * d + 1 < blocks)
-                mma16(w->out[2 * d + 1], a, b[2], b[3], T());
+            mma16(w->out[2 * d + 1], a, b[2], b[3], T());
         }
     }
 }
@@ -476,8 +498,11 @@ static __global__ void __launch_bounds__(THREADS) attend(const __grid_constant__
 
     const oriel_attn   *a = &t.part.job.a;
     const oriel_tensor *q = t.text ? &t.part.io.text_q : &t.part.io.q;
-    const int           depth = (a->dim + 15) / 16, blocks = (a->dim_v + 7) / 8;
-    load_rows<DIM>(q_at, t.q_at, ROWS, a->dim, depth * 2, p.q_align, q->stride[q->ndim - 1], q->data, thread);
+    load_rows<DIM, ROWS>(q_at, t.q_at, a->dim, p.q_align, q->stride[q->ndim - 1], q->data, thread);
+    for (int i = 0; i < 4; i++)
+        clear_columns<DIM>(base + i * size, KEYS, i % 2 ? a->dim_v : a->dim, thread);
+    if (!rows16<DIM>::KEPT || KEYS < ROWS)
+        clear_columns<DIM>(q_at, ROWS, a->dim, thread);
     copies_end_group();
     find_keys(&t, &p, 0, 0, thread);
     copies_wait<0>();
@@ -486,8 +511,7 @@ static __global__ void __launch_bounds__(THREADS) attend(const __grid_constant__
     if (rows16<DIM>::KEPT) {
 #pragma unroll
         for (int d = 0; d < DIM / 16; d++)
-            if (d < depth)
-                ldmatrix4(w.q[rows16<DIM>::KEPT ? d : 0], q_at + swizzled<DIM>(warp * 16 + lane % 16, 2 * d + lane / 16));
+            ldmatrix4(w.q[rows16<DIM>::KEPT ? d : 0], q_at + swizzled<DIM>(warp * 16 + lane % 16, 2 * d + lane / 16));
         __syncthreads();
     }
 
@@ -516,10 +540,12 @@ static __global__ void __launch_bounds__(THREADS) attend(const __grid_constant__
         if (!any)
             continue;
         float s[KEYS / 8][4];
-        logits<T, DIM, KEYS>(s, &w, q_at, k_at, depth, warp, lane);
-        masks_and_bias<KEYS>(s, &t, turn, scale, edge, biased, warp, lane);
-        soften<DIM, KEYS>(s, &w, blocks);
-        add_values<T, DIM, KEYS>(s, &w, k_at + size, blocks, lane);
+        logits<T, DIM, KEYS>(s, &w, q_at, k_at, warp, lane);
+        scale_and_mask<KEYS>(s, &t, turn, scale, edge | biased, warp, lane); /* a query that is not there has no bias */
+        if (biased)
+            add_bias<KEYS>(s, &t, turn, warp, lane);
+        soften<DIM, KEYS>(s, &w);
+        add_values<T, DIM, KEYS>(s, &w, k_at + size, lane);
     }
     write<T, DIM, KEYS>(&w, &t, &p, warp, lane);
 }
@@ -564,7 +590,8 @@ static int keys_a_step(const attn_job *j)
 template <typename T> static oriel_status launch_for(const attn_job *j, const args *p, int64_t tiles, cudaStream_t s)
 {
     int dim = oriel_axis_high(j->a.dim, j->a.dim_v);
-    return dim <= 64    ? launch<T, 64, 64>(p, tiles, s)
+    return dim <= 32    ? launch<T, 32, 64>(p, tiles, s)
+           : dim <= 64  ? launch<T, 64, 64>(p, tiles, s)
            : dim <= 128 ? launch<T, 128, 64>(p, tiles, s)
                         : launch<T, 256, 32>(p, tiles, s);
 }
