@@ -18,206 +18,10 @@
 #include <math_constants.h>
 
 #include "attn2d3d/cuda/attn_cuda.h"
-#include "attn2d3d/cuda/attn_cuda_tile.h"
+#include "attn2d3d/cuda/attn_cuda_tile.cuh"
 #include "attn2d3d/cuda/mma.cuh"
 
-enum {
-    THREADS = 128,
-    ROWS = 64,
-    CHUNK = 8, /* elements of 16 bytes */
-    TURNS = 3  /* steps whose keys are known: the last one, which slow warps may still be at, this, the next */
-};
-
-typedef struct args {
-    const attn_part      *part; /* on the GPU */
-    const int64_t        *starts;
-    const attn_cuda_head *plan;
-    const attn_segment   *segments;
-    oriel_tensor          k, v, extra_k, extra_v;
-    int64_t               text_tiles; /* of a head */
-    int64_t               each;       /* tiles of a batch item */
-    int                   q_align, k_align, v_align, out_align; /* bytes; 0: one element at a time */
-} args;
-
-/* What a block knows of its tile. */
-template <int KEYS> struct tile {
-    uint64_t q_at[ROWS]; /* addresses of the queries' rows; 0: none */
-    uint64_t k_at[TURNS][KEYS], v_at[TURNS][KEYS];
-    int64_t  bias_row[ROWS], bias_key[TURNS][KEYS]; /* parts of an offset into the bias */
-    uint32_t mask[TURNS][2][KEYS];                  /* bit r of word r / 32: query r sees the key */
-    uint32_t any[TURNS][KEYS / 32][2];              /* the same of any of 32 keys */
-    int      edge[TURNS][KEYS / 32];                /* is one of 32 keys not seen by all? */
-    int      low[3][ROWS], high[3][ROWS];       /* along an axis, keys of the box that a place sees */
-    int      first[3], step[3], keys[3];        /* the box of keys */
-    int      at[3], q_step[3], count[3], queries;
-    uint64_t everyone, repeat[3];
-    int      b, h, kv, text;
-    attn_part part; /* a copy near by */
-};
-
-static __device__ uint64_t ones(int n)
-{
-    return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
-}
-
-/* ---- a tile, made by all threads ---------------------------------------------------------- */
-
-template <int KEYS> static __device__ void choose(tile<KEYS> *t, const args *p, int64_t item)
-{
-    const attn_job *j = &t->part.job;
-    int64_t         r = item % p->each;
-    t->b = (int)(item / p->each);
-    t->text = r < p->text_tiles * j->a.heads;
-    if (t->text) {
-        t->h = (int)(r / p->text_tiles);
-        t->at[0] = (int)(r % p->text_tiles) * ROWS;
-        t->queries = oriel_axis_low(j->a.text - t->at[0], ROWS);
-        for (int x = 0; x < 3; x++) {
-            t->first[x] = 0;
-            t->step[x] = 1;
-            t->keys[x] = j->a.keys[x];
-        }
-    } else {
-        r -= p->text_tiles * j->a.heads;
-        t->h = attn_starts_find(p->starts, j->a.heads, r);
-        r -= p->starts[t->h];
-        const attn_cuda_head *q = &p->plan[t->h];
-        const int             i[3] = {(int)(r / q->count[2] / q->count[1]), (int)(r / q->count[2] % q->count[1]),
-                                      (int)(r % q->count[2])};
-        t->queries = 1;
-        for (int x = 0; x < 3; x++) {
-            attn_segment s = p->segments[q->from[x] + i[x]];
-            oriel_span   a = attn_span(j, t->h, x, s.first);
-            oriel_span   b = attn_span(j, t->h, x, s.first + (s.count - 1) * s.step);
-            t->at[x] = s.first;
-            t->q_step[x] = s.step;
-            t->count[x] = s.count;
-            t->queries *= s.count;
-            t->first[x] = a.first;
-            t->step[x] = a.step;
-            t->keys[x] = (b.first - a.first) / a.step + b.count;
-        }
-    }
-    t->kv = t->h / (j->a.heads / j->a.kv_heads);
-    t->everyone = ones(t->queries);
-    for (int x = 2, inner = 1; x >= 0 && !t->text; inner *= t->count[x--]) {
-        t->repeat[x] = 0;
-        for (int l = 0; l < t->queries; l += inner * t->count[x])
-            t->repeat[x] |= (uint64_t)1 << l;
-    }
-}
-
-/* Spans of the places, then the queries' rows: a thread each. */
-template <int KEYS> static __device__ void spread(tile<KEYS> *t, const args *p, int thread)
-{
-    const attn_job     *j = &t->part.job;
-    const oriel_tensor *q = t->text ? &j->io->text_q : &j->io->q;
-    for (int i = thread; i < 3 * ROWS && !t->text; i += THREADS) {
-        int x = i / ROWS, place = i % ROWS;
-        if (place >= t->count[x])
-            continue;
-        oriel_span s = attn_span(j, t->h, x, t->at[x] + place * t->q_step[x]);
-        t->low[x][place] = (s.first - t->first[x]) / s.step;
-        t->high[x][place] = t->low[x][place] + s.count;
-    }
-    if (thread >= ROWS)
-        return;
-    int64_t at = 0, bias = 0;
-    if (t->text) {
-        at = attn_list_at(q, t->b, t->at[0] + thread, t->h);
-    } else {
-        int i[3] = {thread / t->count[2] / t->count[1], thread / t->count[2] % t->count[1], thread % t->count[2]};
-        for (int x = 0; x < 3; x++)
-            i[x] = t->at[x] + i[x] * t->q_step[x];
-        at = attn_at(q, t->b, i, t->h);
-        const oriel_tensor *b = &j->io->bias;
-        const int          *n = j->a.extent;
-        bias = t->h * b->stride[0];
-        if (j->a.bias == ORIEL_BIAS_DENSE)
-            bias += (((int64_t)i[0] * n[1] + i[1]) * n[2] + i[2]) * b->stride[1];
-        for (int x = 0; x < 3 && j->a.bias == ORIEL_BIAS_OFFSET; x++)
-            bias += (attn_place(j, x, i[x]) / t->step[x] + b->shape[x + 1] / 2) * b->stride[x + 1];
-    }
-    t->bias_row[thread] = bias;
-    t->q_at[thread] = thread < t->queries ? (uint64_t)q->data + (uint64_t)(at * 2) : 0;
-}
-
-/* The tile of this block. */
-template <int KEYS> static __device__ void begin(tile<KEYS> *t, const args *p, int thread)
-{
-    static_assert(sizeof(attn_part) % 4 == 0, "words");
-    for (int i = thread; i < (int)(sizeof(attn_part) / 4); i += THREADS)
-        ((uint32_t *)&t->part)[i] = ((const uint32_t *)p->part)[i];
-    __syncthreads();
-    if (thread == 0) {
-        t->part.job.io = &t->part.io;
-        choose(t, p, blockIdx.x);
-    }
-    __syncthreads();
-    spread(t, p, thread);
-    __syncthreads();
-}
-
-/* The queries that see key k of the box along axis x, as bits of all queries. */
-template <int KEYS> static __device__ uint64_t seers(const tile<KEYS> *t, int x, int inner, int k)
-{
-    int n = t->count[x], from = 0, to = n;
-    if (k >= t->low[x][n - 1] && k < t->high[x][0])
-        return ~(uint64_t)0;
-    while (from < n && t->high[x][from] <= k)
-        from++;
-    while (to > from && t->low[x][to - 1] > k)
-        to--;
-    return (ones(to * inner) & ~ones(from * inner)) * t->repeat[x];
-}
-
-/* Where key n of the tile lies in a step's tables, and who sees it: a thread each. */
-template <int KEYS> static __device__ void find_keys(tile<KEYS> *t, const args *p, uint32_t first, int turn, int thread)
-{
-    if (thread >= KEYS)
-        return;
-    uint32_t raster = (uint32_t)t->keys[0] * (uint32_t)t->keys[1] * (uint32_t)t->keys[2], n = first + (uint32_t)thread;
-    uint64_t mask = 0, k_at = 0, v_at = 0;
-    int64_t  bias = INT64_MIN; /* none */
-    if (n < raster) {
-        const int k[3] = {(int)(n / (uint32_t)t->keys[2] / (uint32_t)t->keys[1]),
-                          (int)(n / (uint32_t)t->keys[2] % (uint32_t)t->keys[1]), (int)(n % (uint32_t)t->keys[2])};
-        const int at[3] = {t->first[0] + k[0] * t->step[0], t->first[1] + k[1] * t->step[1],
-                           t->first[2] + k[2] * t->step[2]};
-        k_at = (uint64_t)p->k.data + (uint64_t)(attn_at(&p->k, t->b, at, t->kv) * 2);
-        v_at = (uint64_t)p->v.data + (uint64_t)(attn_at(&p->v, t->b, at, t->kv) * 2);
-        mask = t->everyone;
-        if (!t->text)
-            mask &= seers(t, 2, 1, k[2]) & seers(t, 1, t->count[2], k[1]) &
-                    seers(t, 0, t->count[2] * t->count[1], k[0]);
-        const attn_job     *j = &t->part.job;
-        const oriel_tensor *b = &j->io->bias;
-        const int          *m = j->a.keys;
-        if (t->text || j->a.bias == ORIEL_BIAS_NONE)
-            ;
-        else if (j->a.bias == ORIEL_BIAS_DENSE)
-            bias = (((int64_t)at[0] * m[1] + at[1]) * m[2] + at[2]) * b->stride[2];
-        else
-            bias = -(at[0] / t->step[0] * b->stride[1] + at[1] / t->step[1] * b->stride[2] +
-                     at[2] / t->step[2] * b->stride[3]);
-    } else if (n - raster < (uint32_t)t->part.job.a.extra) {
-        k_at = (uint64_t)p->extra_k.data + (uint64_t)(attn_list_at(&p->extra_k, t->b, (int)(n - raster), t->kv) * 2);
-        v_at = (uint64_t)p->extra_v.data + (uint64_t)(attn_list_at(&p->extra_v, t->b, (int)(n - raster), t->kv) * 2);
-        mask = t->everyone;
-    }
-    t->k_at[turn][thread] = k_at;
-    t->v_at[turn][thread] = v_at;
-    t->bias_key[turn][thread] = bias;
-    t->mask[turn][0][thread] = (uint32_t)mask;
-    t->mask[turn][1][thread] = (uint32_t)(mask >> 32);
-    uint32_t any0 = __reduce_or_sync(~0u, (uint32_t)mask), any1 = __reduce_or_sync(~0u, (uint32_t)(mask >> 32));
-    bool     edge = __any_sync(~0u, mask != t->everyone);
-    if (thread % 32 == 0) {
-        t->any[turn][thread / 32][0] = any0;
-        t->any[turn][thread / 32][1] = any1;
-        t->edge[turn][thread / 32] = edge;
-    }
-}
+enum { CHUNK = 8 /* elements of 16 bytes */ };
 
 /* ---- rows into shared memory -------------------------------------------------------------- */
 
@@ -289,7 +93,7 @@ static __device__ void load_rows(uint32_t to, const uint64_t *at, int n, int ali
 
 /* Keys and values of a step. */
 template <int DIM, int KEYS>
-static __device__ void load_step(uint32_t k_to, uint32_t v_to, const tile<KEYS> *t, const args *p, int turn, int thread)
+static __device__ void load_step(uint32_t k_to, uint32_t v_to, const tile<KEYS> *t, const attn_cuda_tiles *p, int turn, int thread)
 {
     const oriel_attn *a = &t->part.job.a;
     load_rows<DIM, KEYS>(k_to, t->k_at[turn], a->dim, p->k_align, p->k.stride[5], p->k.data, thread);
@@ -434,7 +238,7 @@ static __device__ void add_values(const float s[KEYS / 8][4], rows16<DIM> *w, ui
 /* ---- results ------------------------------------------------------------------------------ */
 
 template <typename T, int DIM, int KEYS>
-static __device__ void write(const rows16<DIM> *w, const tile<KEYS> *t, const args *p, int warp, int lane)
+static __device__ void write(const rows16<DIM> *w, const tile<KEYS> *t, const attn_cuda_tiles *p, int warp, int lane)
 {
     const oriel_attn_io *io = &t->part.io;
     const oriel_tensor  *out = t->text ? &io->text_out : &io->out, *lse = t->text ? &io->text_lse : &io->lse;
@@ -448,16 +252,7 @@ static __device__ void write(const rows16<DIM> *w, const tile<KEYS> *t, const ar
         if (r >= t->queries)
             continue; /* its lanes of four leave together, but the next row's are others' */
         int64_t at, lse_at;
-        if (t->text) {
-            at = attn_list_at(out, t->b, t->at[0] + r, t->h);
-            lse_at = lse->data ? attn_list_at(lse, t->b, t->at[0] + r, t->h) : 0;
-        } else {
-            int i[3] = {r / t->count[2] / t->count[1], r / t->count[2] % t->count[1], r % t->count[2]};
-            for (int x = 0; x < 3; x++)
-                i[x] = t->at[x] + i[x] * t->q_step[x];
-            at = attn_at(out, t->b, i, t->h);
-            lse_at = lse->data ? attn_at(lse, t->b, i, t->h) : 0;
-        }
+        find_row(t, r, &at, &lse_at);
         if (lse->data && lane % 4 == 0)
             ((float *)lse->data)[lse_at] = weight > 0 ? (w->top[side] + log2f(weight)) * CUDART_LN2_F : -CUDART_INF_F;
         float inverse = weight > 0 ? 1 / weight : 0;
@@ -486,7 +281,7 @@ template <int DIM, int KEYS> static constexpr int shared_bytes()
 }
 
 template <typename T, int DIM, int KEYS>
-static __global__ void __launch_bounds__(THREADS) attend(const __grid_constant__ args p)
+static __global__ void __launch_bounds__(THREADS) attend(const __grid_constant__ attn_cuda_tiles p)
 {
     extern __shared__ unsigned char memory[];
     __shared__ tile<KEYS>           t;
@@ -552,105 +347,42 @@ static __global__ void __launch_bounds__(THREADS) attend(const __grid_constant__
 
 /* ---- the host's side ---------------------------------------------------------------------- */
 
-/* The largest of 16, 8, 4 bytes that every row of a tensor begins at a multiple of, its elements lying
- * side by side; else 0. */
-static int alignment(const oriel_tensor *t)
-{
-    uintptr_t all = (uintptr_t)t->data;
-    if (!t->data)
-        return 16;
-    if (t->stride[t->ndim - 1] != 1 && t->shape[t->ndim - 1] > 1)
-        return 0;
-    for (int i = 0; i < t->ndim - 1; i++)
-        if (t->shape[i] > 1)
-            all |= (uintptr_t)t->stride[i] * oriel_dtype_size(t->dtype);
-    return all % 16 == 0 ? 16 : all % 8 == 0 ? 8 : all % 4 == 0 ? 4 : 0;
-}
-
-static int both(int a, int b)
-{
-    return a < b ? a : b;
-}
-
-template <typename T, int DIM, int KEYS> static oriel_status launch(const args *p, int64_t tiles, cudaStream_t stream)
+template <typename T, int DIM, int KEYS> static oriel_status launch(const attn_cuda_tiles *p, cudaStream_t stream)
 {
     const int   bytes = shared_bytes<DIM, KEYS>();
     cudaError_t e = cudaFuncSetAttribute(attend<T, DIM, KEYS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     if (e)
         return cuda_fail(e, "attention, mma: %d bytes of shared memory", bytes);
-    attend<T, DIM, KEYS><<<(unsigned)tiles, THREADS, (size_t)bytes, stream>>>(*p);
+    attend<T, DIM, KEYS><<<p->blocks, THREADS, (size_t)bytes, stream>>>(*p);
     return cuda_launched("attention, mma");
 }
 
-static int keys_a_step(const attn_job *j)
-{
-    return j->a.dim > 128 || j->a.dim_v > 128 ? 32 : 64;
-}
-
-template <typename T> static oriel_status launch_for(const attn_job *j, const args *p, int64_t tiles, cudaStream_t s)
+template <typename T> static oriel_status launch_for(const attn_job *j, const attn_cuda_tiles *p, cudaStream_t s)
 {
     int dim = oriel_axis_high(j->a.dim, j->a.dim_v);
-    return dim <= 32    ? launch<T, 32, 64>(p, tiles, s)
-           : dim <= 64  ? launch<T, 64, 64>(p, tiles, s)
-           : dim <= 128 ? launch<T, 128, 64>(p, tiles, s)
-                        : launch<T, 256, 32>(p, tiles, s);
+    return dim <= 32    ? launch<T, 32, 64>(p, s)
+           : dim <= 64  ? launch<T, 64, 64>(p, s)
+           : dim <= 128 ? launch<T, 128, 64>(p, s)
+                        : launch<T, 256, 32>(p, s);
 }
 
 static oriel_status run(const attn_job *j, oriel_device *dev)
 {
-    attn_cuda_copy       copy;
-    attn_cuda_plan       plan;
-    const oriel_attn_io *io = j->io;
-    oriel_status         s = attn_cuda_plan_new(&plan, j, keys_a_step(j));
-    args                 p = {};
-    if (s || (s = attn_cuda_copy_job(&copy, j, dev, plan.bytes)) || (s = cuda_put(dev, copy.more, plan.starts, plan.bytes))) {
-        attn_cuda_plan_free(&plan);
+    attn_cuda_tiles p;
+    oriel_status    s = attn_cuda_tiles_make(&p, j, dev, j->a.dim > 128 || j->a.dim_v > 128 ? 32 : 64);
+    if (s)
         return s;
-    }
-    p.part = copy.parts;
-    p.starts = (const int64_t *)copy.more;
-    p.plan = (const attn_cuda_head *)((char *)copy.more + ((char *)plan.heads - (char *)plan.starts));
-    p.segments = (const attn_segment *)((char *)copy.more + ((char *)plan.segments - (char *)plan.starts));
-    p.k = io->k;
-    p.v = io->v;
-    p.extra_k = io->extra_k;
-    p.extra_v = io->extra_v;
-    p.text_tiles = oriel_ceil_div(j->a.text, ROWS);
-    p.each = p.text_tiles * j->a.heads + plan.starts[j->a.heads];
-    p.q_align = both(alignment(&io->q), alignment(&io->text_q));
-    p.k_align = both(alignment(&io->k), alignment(&io->extra_k));
-    p.v_align = both(alignment(&io->v), alignment(&io->extra_v));
-    p.out_align = both(alignment(&io->out), alignment(&io->text_out));
-    attn_cuda_plan_free(&plan);
-    int64_t tiles = p.each * j->a.batch;
-    if (tiles > INT_MAX)
-        return oriel_fail(ORIEL_E_UNSUPPORTED, "attn: %lld tiles of queries, more than a grid has", (long long)tiles);
-    return j->a.dtype == ORIEL_F16 ? launch_for<__half>(j, &p, tiles, dev->cuda->stream)
-                                   : launch_for<__nv_bfloat16>(j, &p, tiles, dev->cuda->stream);
-}
-
-static bool same_inner(const oriel_tensor *a, const oriel_tensor *b)
-{
-    return !b->data || a->stride[a->ndim - 1] == b->stride[b->ndim - 1];
+    return j->a.dtype == ORIEL_F16 ? launch_for<__half>(j, &p, dev->cuda->stream)
+                                   : launch_for<__nv_bfloat16>(j, &p, dev->cuda->stream);
 }
 
 static const char *reject(const attn_job *j, const cuda_device *gpu)
 {
-    const oriel_attn    *a = &j->a;
-    const oriel_attn_io *io = j->io;
-    int                  dim = oriel_axis_high(a->dim, a->dim_v);
+    int dim = oriel_axis_high(j->a.dim, j->a.dim_v);
     if (dim > 128 && gpu->shared < shared_bytes<256, 32>() + (int)sizeof(tile<32>))
         return "dim over 128, for which this GPU has too little shared memory";
-    return a->dtype == ORIEL_F32 ? "f32, for which there are no tensor cores but by rounding to tf32"
-           : a->pad_keys         ? "pad_keys"
-           : a->cosine           ? "cosine"
-           : a->text_mode        ? "text in windows"
-           : a->segments         ? "segments"
-           : a->lists            ? "lists"
-           : !same_inner(&io->q, &io->text_q) || !same_inner(&io->k, &io->extra_k) ||
-                   !same_inner(&io->v, &io->extra_v)
-               ? "extra keys or text whose innermost stride is not the raster's"
-               : NULL;
+    return j->a.dtype == ORIEL_F32 ? "f32, for which there are no tensor cores but by rounding to tf32"
+                                   : attn_cuda_tiles_reject(j);
 }
 
 extern "C" const attn_cuda_impl attn_cuda_mma = {"mma", reject, run};

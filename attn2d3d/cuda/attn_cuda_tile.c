@@ -142,3 +142,78 @@ void attn_cuda_plan_free(attn_cuda_plan *p)
     oriel_dealloc(p->starts);
     *p = (attn_cuda_plan){0};
 }
+
+/* The largest of 16, 8, 4 bytes that every row of a tensor begins at a multiple of, its elements lying
+ * side by side; else 0. */
+static int alignment(const oriel_tensor *t)
+{
+    uintptr_t all = (uintptr_t)t->data;
+    if (!t->data)
+        return 16;
+    if (t->stride[t->ndim - 1] != 1 && t->shape[t->ndim - 1] > 1)
+        return 0;
+    for (int i = 0; i < t->ndim - 1; i++)
+        if (t->shape[i] > 1)
+            all |= (uintptr_t)t->stride[i] * oriel_dtype_size(t->dtype);
+    return all % 16 == 0 ? 16 : all % 8 == 0 ? 8 : all % 4 == 0 ? 4 : 0;
+}
+
+static int both(const oriel_tensor *a, const oriel_tensor *b)
+{
+    return (int)oriel_min(alignment(a), alignment(b));
+}
+
+oriel_status attn_cuda_tiles_make(attn_cuda_tiles *t, const attn_job *j, oriel_device *dev, int step)
+{
+    const oriel_attn_io *io = j->io;
+    attn_cuda_copy       copy;
+    attn_cuda_plan       plan;
+    oriel_status         s = attn_cuda_plan_new(&plan, j, step);
+    if (s || (s = attn_cuda_copy_job(&copy, j, dev, plan.bytes)) ||
+        (s = cuda_put(dev, copy.more, plan.starts, plan.bytes)))
+        goto done;
+    char *there = copy.more;
+    *t = (attn_cuda_tiles){
+        .part = copy.parts,
+        .starts = copy.more,
+        .plan = (const void *)(there + ((char *)plan.heads - (char *)plan.starts)),
+        .segments = (const void *)(there + ((char *)plan.segments - (char *)plan.starts)),
+        .k = io->k,
+        .v = io->v,
+        .extra_k = io->extra_k,
+        .extra_v = io->extra_v,
+        .text_tiles = oriel_ceil_div(j->a.text, ATTN_TILE),
+        .size = (int)oriel_dtype_size(j->a.dtype),
+        .q_align = both(&io->q, &io->text_q),
+        .k_align = both(&io->k, &io->extra_k),
+        .v_align = both(&io->v, &io->extra_v),
+        .out_align = both(&io->out, &io->text_out),
+    };
+    t->each = t->text_tiles * j->a.heads + plan.starts[j->a.heads];
+    t->blocks = (unsigned)(t->each * j->a.batch);
+    if (t->each > INT_MAX / j->a.batch)
+        s = oriel_fail(ORIEL_E_UNSUPPORTED, "attn: %lld tiles of queries for each of a batch of %d are more than a grid has",
+                       (long long)t->each, j->a.batch);
+done:
+    attn_cuda_plan_free(&plan);
+    return s;
+}
+
+static bool same_inner(const oriel_tensor *a, const oriel_tensor *b)
+{
+    return !b->data || a->stride[a->ndim - 1] == b->stride[b->ndim - 1];
+}
+
+const char *attn_cuda_tiles_reject(const attn_job *j)
+{
+    const oriel_attn_io *io = j->io;
+    return j->a.pad_keys    ? "pad_keys"
+           : j->a.cosine    ? "cosine"
+           : j->a.text_mode ? "text in windows"
+           : j->a.segments  ? "segments"
+           : j->a.lists     ? "lists"
+           : !same_inner(&io->q, &io->text_q) || !same_inner(&io->k, &io->extra_k) ||
+                   !same_inner(&io->v, &io->extra_v)
+               ? "extra keys or text whose innermost stride is not the raster's"
+               : NULL;
+}
