@@ -27,13 +27,20 @@ SIMD_INLINE vec v_exp2(vec x)
     return v_scale(p, n);
 }
 
+#ifdef SIMD_PAIRS
 SIMD_INLINE vec v_gelu(vec x)
 {
-#ifdef SIMD_PAIRS
-    static const float c[] = PANEL_GELU_TAIL_HALF;
+    static const float c[4][LANES] = PANEL_GELU_PIECES;
+    vec     t = v_min(v_abs(x), v_set(PANEL_PIECES_END));
+    __m512i at = (__m512i)v_fma(t, v_set(PANEL_PIECES_A_UNIT), v_set(0x1p23f)); /* in the low bits */
+    vec     p = v_fma(v_pick(c[3], at), t, v_pick(c[2], at));
+    p = v_fma(v_fma(p, t, v_pick(c[1], at)), t, v_pick(c[0], at));
+    return v_sub(v_max(x, v_set(0.f)), p);
+}
 #else
+SIMD_INLINE vec v_gelu(vec x)
+{
     static const float c[] = PANEL_GELU_TAIL;
-#endif
     enum { TOP = sizeof c / sizeof *c - 1 };
     vec t = v_min(v_abs(x), v_set(PANEL_GELU_END)), p = v_set(c[TOP]);
 #pragma GCC unroll 8
@@ -41,6 +48,7 @@ SIMD_INLINE vec v_gelu(vec x)
         p = v_fma(p, t, v_set(c[i]));
     return v_sub(v_max(x, v_set(0.f)), v_mul(t, v_exp2(p)));
 }
+#endif
 
 /* GELU of rows just written: apart, so that a product's sums never leave registers. */
 SIMD static void gelu_rows(float *y, ptrdiff_t ldy, int rows, int lanes)

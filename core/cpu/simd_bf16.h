@@ -40,6 +40,12 @@ SIMD_INLINE void pair_rows(uint32_t *dst, ptrdiff_t ldd, const float *src, ptrdi
         }
 }
 
+/* table[at % 16] */
+SIMD_INLINE vec v_pick(const float table[LANES], __m512i at)
+{
+    return _mm512_permutexvar_ps(at, v_load(table));
+}
+
 /* 16 floats as bf16 into 32 bytes */
 SIMD_INLINE void v_store_half(void *p, vec a)
 {
