@@ -12,7 +12,8 @@
 
 const attn_impl *const attn_impls[] = {
 #if defined(__x86_64__)
-    &attn_near_bf16, &attn_near_avx512, &attn_bf16, &attn_avx512, &attn_near_avx2, &attn_avx2,
+    &attn_near_bf16, &attn_win_bf16, &attn_near_avx512, &attn_bf16, &attn_win_avx512, &attn_avx512,
+    &attn_near_avx2, &attn_win_avx2, &attn_avx2,
 #endif
     &attn_c,
     NULL,

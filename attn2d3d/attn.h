@@ -26,7 +26,7 @@ typedef struct attn_job {
 
 /* One way to run problems. */
 typedef struct attn_impl {
-    const char *name;
+    const char *name; /* with bf16 in it: weights are rounded to bf16 before they meet values */
     /* NULL: it takes the problem on a CPU with these flags; else why not */
     const char *(*reject)(const attn_job *j, unsigned cpu);
     oriel_status (*run)(const attn_job *j, oriel_pool *pool);
@@ -35,6 +35,7 @@ typedef struct attn_impl {
 extern const attn_impl attn_c;
 #if defined(__x86_64__)
 extern const attn_impl attn_avx2, attn_avx512, attn_bf16, attn_near_avx2, attn_near_avx512, attn_near_bf16;
+extern const attn_impl attn_win_avx2, attn_win_avx512, attn_win_bf16;
 #endif
 extern const attn_impl *const attn_impls[]; /* fastest first; attn_c takes all; then NULL */
 

@@ -93,4 +93,22 @@ SIMD_INLINE void v_transpose(vec r[LANES])
     }
 }
 
+SIMD_INLINE float v_most(vec a) { return _mm512_reduce_max_ps(a); }
+SIMD_INLINE float v_total(vec a) { return _mm512_reduce_add_ps(a); }
+/* lane i: the total of r[i] */
+SIMD_INLINE vec v_totals(const vec r[LANES])
+{
+    vec t[8], u[4], x[2];
+    for (int i = 0; i < 8; i++)
+        t[i] = v_add(_mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]), _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+    for (int i = 0; i < 4; i++) {
+        __m512d a = _mm512_castps_pd(t[2 * i]), b = _mm512_castps_pd(t[2 * i + 1]);
+        u[i] = v_add(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    }
+    for (int i = 0; i < 2; i++)
+        x[i] = v_add(_mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0x88),
+                     _mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0xdd));
+    return v_add(_mm512_shuffle_f32x4(x[0], x[1], 0x88), _mm512_shuffle_f32x4(x[0], x[1], 0xdd));
+}
+
 #endif

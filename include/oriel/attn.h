@@ -40,8 +40,9 @@
  *
  * Zero is the default of every field. Tensors have any strides, so that what a fused QKV layer
  * writes is read in place; an innermost stride of 1 is fastest. Values are finite. Sums are in fp32
- * for every dtype. The same bits come out for any number of threads. Outputs overlap nothing. Tables of
- * integers and structs (axes, spans, segments, indptr, indices, k_valid) lie in the host's memory.
+ * for every dtype; with bf16 the weights of softmax may be rounded to bf16 before they meet values. The
+ * same bits come out for any number of threads. Outputs overlap nothing. Tables of integers and structs
+ * (axes, spans, segments, indptr, indices, k_valid) lie in the host's memory.
  */
 
 #include <oriel/core.h>

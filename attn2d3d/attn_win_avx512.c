@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attention inside windows, AVX-512: attn_win_simd.h over simd_avx512.h. */
+#if defined(__x86_64__)
+#include "core/cpu/simd_avx512.h"
+#include "attn2d3d/attn_win_simd.h"
+
+static const char *reject(const attn_job *j, unsigned cpu)
+{
+    return cpu & ORIEL_CPU_AVX512 ? win_reject(j) : "no AVX-512";
+}
+
+const attn_impl attn_win_avx512 = {"win-avx512", reject, run};
+#else
+typedef int oriel_no_attn_win_avx512;
+#endif
