@@ -67,6 +67,53 @@ static bool sees_slide(oriel_axis a, int n, int i, int j)
     return i - j <= a.left && j - i <= a.right && !(a.causal && j > i);
 }
 
+/* A block and what lies up to `left` before it, `right` after it; padded: of an axis of whole blocks, and
+ * not cut at its ends. */
+static bool sees_overlap(oriel_axis a, int n, int i, int j, bool padded)
+{
+    int size = whole(a.size, n), all = padded ? (n + size - 1) / size * size : n;
+    if (!padded && (j < 0 || j >= n))
+        return false;
+    for (int k = 0; k < all; k++)
+        if (j >= k - a.left && j <= k + a.right && !(a.causal && j > i) &&
+            sees_block((oriel_axis){.size = a.size, .shift = a.shift}, n, i, k))
+            return true;
+    return false;
+}
+
+/* Every key of a span is one that the predicate names, and no other is. */
+static void check_overlap(oriel_axis a, int n)
+{
+    int bad = 0;
+    for (int padded = 0; padded < 2; padded++)
+        for (int i = 0; i < n; i++) {
+            oriel_span s = oriel_axis_keys(a, n, 1, padded != 0, i);
+            for (int j = -2 * n; j < 3 * n; j++)
+                bad += (j >= s.first && j < s.first + s.count) != sees_overlap(a, n, i, j, padded != 0);
+        }
+    CHECK(!bad);
+}
+
+static void test_overlap(void)
+{
+    for (int n = 1; n <= 9; n++)
+        for (int size = 0; size <= n; size++)
+            for (int shift = 0; shift < whole(size, n); shift++)
+                for (int left = 0; left <= n; left++)
+                    for (int right = 0; right <= n; right++)
+                        check_overlap((oriel_axis){.kind = ORIEL_AXIS_BLOCK, .size = size, .shift = shift, .left = left,
+                                                   .right = right, .causal = right % 3 == 2}, n);
+    for (int n = 1; n <= MOST; n++) /* pooled: a block of the keys that its tokens' blocks stand for */
+        for (int pool = 2; pool * n <= MOST; pool++)
+            for (int size = 1; size <= n; size++)
+                for (int i = 0; i < n * pool; i++) {
+                    oriel_axis a = {.kind = ORIEL_AXIS_BLOCK, .size = size * pool, .shift = size / 2 * pool}, b = a;
+                    b.size = size, b.shift = size / 2;
+                    oriel_span s = oriel_axis_keys(a, n, pool, false, i), t = oriel_axis_span(b, n, i / pool);
+                    CHECK(s.first == t.first && s.count == t.count && s.step == 1);
+                }
+}
+
 static bool sees_full(oriel_axis a, int n, int i, int j)
 {
     (void)n;
@@ -282,6 +329,7 @@ int main(void)
     test_overlapping_blocks();
     test_padded_slides();
     test_pooled_keys();
+    test_overlap();
     test_sliding_tiles();
     test_lists("tests/golden/window.txt");
     printf("%ld pairs of query and key\n", pairs);
