@@ -33,6 +33,8 @@ if(NOT ORIEL_CUDA STREQUAL "OFF")
   endif()
 endif()
 
+# Without libstdc++: no exceptions, no guards of static variables, of which nvcc's launch stubs have one for
+# each kernel (its handle: threads that meet there set the same).
 # Machine code for Ampere to Ada and for Hopper; PTX of the former for what comes after.
 set(oriel_nvcc_general -gencode=arch=compute_80,code=[sm_80,compute_80] -gencode=arch=compute_90a,code=sm_90a)
 set(oriel_nvcc_hopper -gencode=arch=compute_90a,code=sm_90a)

@@ -40,9 +40,11 @@
  *
  * Zero is the default of every field. Tensors have any strides, so that what a fused QKV layer
  * writes is read in place; an innermost stride of 1 is fastest. Values are finite. Sums are in fp32
- * for every dtype; with bf16 the weights of softmax may be rounded to bf16 before they meet values. The
- * same bits come out for any number of threads. Outputs overlap nothing. Tables of integers and structs
- * (axes, spans, segments, indptr, indices, k_valid) lie in the host's memory.
+ * for every dtype; with bf16, and on a GPU fp16, the weights of softmax may be rounded to the type before
+ * they meet values. The same bits come out for any number of threads. Outputs overlap nothing. Tables of
+ * integers and structs (axes, spans, segments, indptr, indices, k_valid) lie in the host's memory and are
+ * read before the call returns; tensors of numbers lie in the device's. On a GPU a run is queued
+ * (oriel_device_sync).
  */
 
 #include <oriel/core.h>
@@ -158,7 +160,8 @@ ORIEL_API void oriel_seedvr_windows(oriel_axis axis[3], const int extent[3], boo
 
 /* Check and run. The fastest implementation that takes the problem is chosen; the environment
  * variable ORIEL_ATTN (its name: near-avx512bf16, near-avx512, avx512bf16, avx512, near-avx2, avx2, c)
- * asks for one, and for those after it where that one refuses. ORIEL_E_ARG, ORIEL_E_NOMEM. */
+ * asks for one, and for those after it where that one refuses; on a GPU the names are mma, ffma, plain.
+ * ORIEL_E_ARG, ORIEL_E_NOMEM; on a GPU ORIEL_E_DEVICE, ORIEL_E_UNSUPPORTED (more tiles than a grid has). */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_attn_run(oriel_device *dev, const oriel_attn *a,
                                                        const oriel_attn_io *io);
 
