@@ -4,6 +4,7 @@
 # test must fail each time. The list is tests/mutants.txt.
 # usage: mutants.sh [PATTERN]     PATTERN: only the rows that match it (grep -E)
 # Rows whose test is checkattn-cuda need a GPU and nvcc, and are left out where there is none.
+#   MUTANTS_CMAKE: more options for cmake, such as -DORIEL_PNG=OFF
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 jobs=$(nproc 2>/dev/null || echo 2)
@@ -34,8 +35,9 @@ made() { # made TEST: builds what the test runs
 passes() { (cd "$build" && ORIEL_TEST_DATA="${ORIEL_TEST_DATA:-$root/../shared/data}" \
     timeout "$limit" ctest -R "^$1\$" --no-tests=error --output-on-failure) >"$tmp/log" 2>&1; }
 
+# shellcheck disable=SC2086
 cmake -S "$tree" -B "$build" -G Ninja -DORIEL_TESTS=ON -DORIEL_VARIANTS=OFF -DORIEL_CUDA="$cuda" -DCMAKE_BUILD_TYPE=Release \
-    -DCMAKE_C_FLAGS_RELEASE=-O1 >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
+    -DCMAKE_C_FLAGS_RELEASE=-O1 ${MUTANTS_CMAKE:-} >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
 cut -d'|' -f3 "$tmp/rows" | tr -d ' ' | sort -u >"$tmp/tests"
 limit=600 slowest=0
 while read -r test; do # unbroken, every named test passes: else its failing says nothing
