@@ -25,6 +25,12 @@ const char *oriel_dtype_name(oriel_dtype t)
     return (unsigned)t < ORIEL_DTYPE_COUNT ? dtypes[t].name : "?";
 }
 
+/* Wraps where no memory could hold the tensor: such shapes are described, too, to be refused. */
+static int64_t product(int64_t a, int64_t b)
+{
+    return (int64_t)((uint64_t)a * (uint64_t)b);
+}
+
 oriel_tensor oriel_tensor_of(void *data, oriel_dtype dtype, int ndim, const int64_t *shape)
 {
     oriel_tensor t = {0};
@@ -37,7 +43,7 @@ oriel_tensor oriel_tensor_of(void *data, oriel_dtype dtype, int ndim, const int6
     for (int i = ndim; i-- > 0;) {
         t.shape[i] = shape[i];
         t.stride[i] = stride;
-        stride *= shape[i];
+        stride = product(stride, shape[i]);
     }
     return t;
 }
@@ -58,7 +64,7 @@ int64_t oriel_tensor_count(const oriel_tensor *t)
 {
     int64_t n = 1;
     for (int i = 0; i < t->ndim; i++)
-        n *= t->shape[i];
+        n = product(n, t->shape[i]);
     return n;
 }
 
@@ -68,7 +74,7 @@ bool oriel_tensor_packed(const oriel_tensor *t)
     for (int i = t->ndim; i-- > 0;) {
         if (t->shape[i] != 1 && t->stride[i] != stride)
             return false;
-        stride *= t->shape[i];
+        stride = product(stride, t->shape[i]);
     }
     return true;
 }

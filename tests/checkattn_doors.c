@@ -97,6 +97,9 @@ static void test_doors(void)
     CHECK_FAILS(oriel_attn_check(&a, &io), ORIEL_E_ARG);
     a.axis[2].right = 3;
     CHECK_OK(oriel_attn_check(&a, &io));
+    /* in bounds one by one, together more than 64 bits can count */
+    CHECK_FAILS(oriel_attn_check(&(oriel_attn){.batch = 1 << 24, .heads = 64, .dim = 64, .extent = {1 << 24, 64, 1}}, &s.io),
+                ORIEL_E_ARG);
     CHECK_FAILS(oriel_attn_run(NULL, &p.a, &s.io), ORIEL_E_ARG);
     CHECK_FAILS(oriel_attn_run(checkattn_device[0], &p.a, NULL), ORIEL_E_ARG);
     setenv("ORIEL_ATTN", "nobody", 1);
