@@ -4,6 +4,8 @@
 
 enum {
     TALL = 16,          /* rows of queries of an item at least */
+    FLAT = 4,           /* places along outer of an item at most */
+    FLAT_RINGS = 1100 << 10, /* bytes of a head's rings up to which they grow by that */
     STEP_FLOATS = 6144, /* logits of a step, for the level 1 cache */
     RINGS = 768 << 10,  /* bytes of an item's rings, for the level 2 cache */
     RING_MAX = 8 << 20  /* of one head's ring */
@@ -59,6 +61,32 @@ static int ring(const near_plan *p, oriel_axis a, int n, int *span)
     return most;
 }
 
+oriel_span near_outer(const near_plan *p, int at, int n)
+{
+    oriel_axis a = p->j->a.axis[p->outer];
+    int        extent = p->j->a.extent[p->outer];
+    oriel_span s = oriel_axis_span(a, extent, at), e = oriel_axis_span(a, extent, at + n - 1);
+    s.count = (e.first - s.first) / s.step + e.count;
+    return s;
+}
+
+/* How many places along outer share a ring: rows of keys are taken in less often, as long as not more than
+ * `most` outer keys are held. Neighbours of other residue classes share nothing. */
+static void flatten(near_plan *p, int64_t most)
+{
+    int n = p->j->a.extent[p->outer];
+    for (int flat = 1; flat <= FLAT && flat <= n; flat++) {
+        int deep = 0;
+        for (int i = 0; i < n; i += flat)
+            deep = oriel_axis_high(deep, near_outer(p, i, oriel_axis_low(flat, n - i)).count);
+        if (flat > 1 && (deep > most || step_of(p->j->a.axis[p->outer]) > 1))
+            break;
+        p->flat = flat;
+        p->deep = deep;
+    }
+    p->outers = (int)oriel_ceil_div(n, p->flat);
+}
+
 const char *near_reject(const attn_job *j)
 {
     oriel_axis x = j->a.axis[2];
@@ -96,21 +124,23 @@ oriel_status near_plan_new(near_plan *p, const attn_job *j, int lanes, int rows,
     p->y = p->x + p->xs;
     p->ys = cut(p->y, inner, step_of(a), oriel_axis_high(TALL, 4 * oriel_axis_span(a, inner, inner / 2).count), rows);
     p->ring = ring(p, a, inner, &span);
-    for (int i = 0; i < n[p->outer]; i++)
-        p->deep = oriel_axis_high(p->deep, oriel_axis_span(j->a.axis[p->outer], n[p->outer], i).count);
+    int wide = 0;
     for (int i = 0; i < p->xs; i++)
-        p->places = oriel_axis_high(p->places, p->x[i].count + p->keys - 1);
-    p->step = oriel_axis_high(1, STEP_FLOATS / (rows * p->keys * lanes));
-    p->step = oriel_axis_low(p->step, p->deep * p->ring);
+        wide = oriel_axis_high(wide, p->x[i].count);
+    p->places = wide + p->keys - 1;
     p->sees = per == 1 ? p->keys : p->keys / 2 + 1;
     p->rows_v = per == 1 ? p->places : (int)oriel_ceil_div(p->places + 2, 2);
     p->vecs_v = (int)oriel_ceil_div(j->a.dim_v, lanes);
-    p->ld_k = (int)(oriel_round_up(p->places + 2 * lanes, 16) / 16 | 1) * 16; /* odd: lines of a column in all sets */
-    int64_t each = (int64_t)p->deep * p->ring * (j->a.dim / per * p->ld_k + p->rows_v * p->vecs_v * lanes) * (int64_t)sizeof(float);
+    p->ld_k = (int)(oriel_ceil_div(oriel_round_up(wide, lanes) + p->keys - 1, 16) | 1) * 16; /* odd: all sets of a cache */
+    int64_t row = (int64_t)p->ring * (j->a.dim / per * p->ld_k + p->rows_v * p->vecs_v * lanes) * (int64_t)sizeof(float);
+    flatten(p, FLAT_RINGS / row);
+    int64_t each = p->deep * row;
+    p->step = oriel_axis_high(1, STEP_FLOATS / (rows * p->keys * lanes));
+    p->step = oriel_axis_low(p->step, p->deep * p->ring);
     p->kvs = (int)oriel_ceil_div(j->a.kv_heads, oriel_max(RINGS / each, 1));
     p->kv_heads = (int)oriel_ceil_div(j->a.kv_heads, p->kvs);
     p->kvs = (int)oriel_ceil_div(j->a.kv_heads, p->kv_heads);
-    p->items = (int64_t)j->a.batch * p->kvs * n[p->outer] * p->ys * p->xs;
+    p->items = (int64_t)j->a.batch * p->kvs * p->outers * p->ys * p->xs;
     return ORIEL_OK;
 }
 

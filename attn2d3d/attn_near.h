@@ -38,8 +38,9 @@ typedef struct near_plan {
     int             vecs_v, ld_k;   /* vectors of a row of values; floats of a row of the keys' panel */
     near_segment   *x, *y;  /* along X and inner */
     int             xs, ys;
+    int             flat, outers; /* places along outer of an item, which share a ring; items along outer */
     int             kvs, kv_heads; /* parts of the key heads, and heads of a part: those whose rows lie side by side */
-    int64_t         items;  /* (B, kvs, outer, ys, xs) */
+    int64_t         items;  /* (B, kvs, outers, ys, xs) */
 } near_plan;
 
 /* Why the kernels do not take a problem, or NULL. */
@@ -47,6 +48,8 @@ const char  *near_reject(const attn_job *j);
 oriel_status near_plan_new(near_plan *p, const attn_job *j, int lanes, int rows, int per);
 void         near_plan_free(near_plan *p);
 
+/* Outer keys that `n` places from `at` on see. */
+oriel_span near_outer(const near_plan *p, int at, int n);
 /* Token order within a class that place u of segment s holds, -1 for none. */
 int near_place(const near_plan *p, const near_segment *s, int u);
 

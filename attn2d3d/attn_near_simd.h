@@ -31,13 +31,13 @@ static const float MASKED = -1e30f, NOTHING = -1e38f, LOG2E = 1.442695041f;
 typedef struct work { /* a worker's own */
     const near_plan    *p;
     const near_segment *x, *y;  /* the item's */
-    int                 b, kv0, kvs, at; /* batch, key heads, place along outer */
-    int                 kv, h; /* of the tile */
+    int                 b, kv0, kvs, at0, ats; /* batch, key heads, places along outer */
+    int                 at, kv, h; /* of the tile */
     int                 first;  /* inner coordinate of key 0 of the ring's count */
     int                 held;   /* keys before this have been in the ring */
     int                 rows, x0, n; /* rows of the tile; its first query in the segment; queries of a row */
     int                 from[NEAR_ROWS], to[NEAR_ROWS]; /* inner keys of each row */
-    oriel_span          outer;
+    oriel_span          held_outer; /* outer keys in the ring */
     int                 seen[NEAR_ROWS];  /* rows of keys in this step */
     bool                begun[NEAR_ROWS], masked;
     unsigned            sees[NEAR_KEYS];  /* lanes that see an offset, if masked */
@@ -139,9 +139,9 @@ static void hold(work *w, int begin, int end)
     if (w->held < begin)
         w->held = begin;
     for (; w->held < end; w->held++)
-        for (int i = 0; i < w->outer.count; i++) {
+        for (int i = 0; i < w->held_outer.count; i++) {
             int at[3] = {0};
-            at[p->outer] = w->outer.first + i * w->outer.step;
+            at[p->outer] = w->held_outer.first + i * w->held_outer.step;
             at[p->inner] = w->first + w->held * w->y->step;
             for (int kv = w->kv0; kv < w->kv0 + w->kvs; kv++)
                 take_keys(w, keys_of(w, slot(w, kv, i, w->held)), attn_at(k, w->b, at, kv));
@@ -476,7 +476,9 @@ SIMD static void tile(work *w, int y0)
     masks(w);
     for (int r = 0; r < w->rows; r++)
         v_store(old + r * LANES, v_set(NOTHING));
-    for (int i = 0; i < w->outer.count; i++)
+    oriel_span outer = oriel_axis_span(w->p->j->a.axis[w->p->outer], w->p->j->a.extent[w->p->outer], w->at);
+    int        first = (outer.first - w->held_outer.first) / outer.step;
+    for (int i = first; i < first + outer.count; i++)
         for (int y = w->from[0]; y < w->to[w->rows - 1]; y++) {
             row_of_keys(w, i, y);
             if (++done == w->p->step) {
@@ -497,11 +499,12 @@ static void begin_item(work *w, int64_t i)
     const oriel_tensor *k = &j->io->k, *v = &j->io->v;
     w->x = &p->x[i % p->xs], i /= p->xs;
     w->y = &p->y[i % p->ys], i /= p->ys;
-    w->at = (int)(i % j->a.extent[p->outer]), i /= j->a.extent[p->outer];
+    w->at0 = (int)(i % p->outers) * p->flat, i /= p->outers;
+    w->ats = oriel_axis_low(p->flat, j->a.extent[p->outer] - w->at0);
     w->kv0 = (int)(i % p->kvs) * p->kv_heads;
     w->kvs = oriel_axis_low(p->kv_heads, j->a.kv_heads - w->kv0);
     w->b = (int)(i / p->kvs);
-    w->outer = oriel_axis_span(j->a.axis[p->outer], j->a.extent[p->outer], w->at);
+    w->held_outer = near_outer(p, w->at0, w->ats);
     w->first = w->y->first % w->y->step;
     w->held = 0;
     for (int u = 0; u < NEAR_WIDE + NEAR_KEYS + LANES; u++) {
@@ -527,12 +530,13 @@ static void item(work *w, int64_t i)
             w->to[r] = w->from[r] + s.count;
         }
         hold(w, w->from[0], w->to[w->rows - 1]);
-        for (w->x0 = 0; w->x0 < w->x->count; w->x0 += LANES)
-            for (w->h = w->kv0 * group; w->h < (w->kv0 + w->kvs) * group; w->h++) {
-                w->kv = w->h / group;
-                w->n = oriel_axis_low(LANES, w->x->count - w->x0);
-                tile(w, y0);
-            }
+        for (w->at = w->at0; w->at < w->at0 + w->ats; w->at++)
+            for (w->x0 = 0; w->x0 < w->x->count; w->x0 += LANES)
+                for (w->h = w->kv0 * group; w->h < (w->kv0 + w->kvs) * group; w->h++) {
+                    w->kv = w->h / group;
+                    w->n = oriel_axis_low(LANES, w->x->count - w->x0);
+                    tile(w, y0);
+                }
     }
 }
 
