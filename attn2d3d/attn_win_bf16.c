@@ -43,7 +43,8 @@ SIMD static void pair_values(float *to, const char **v, int keys, int dim)
     for (int j = 0; j < keys; j += 2) {
         for (int c = 0; c < dim; c += LANES) {
             __mmask16 m = (__mmask16)(dim - c < LANES ? (1u << (dim - c)) - 1 : 0xffff);
-            __m512i   lo = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, v[j] + 2 * (ptrdiff_t)c)), hi = _mm512_setzero_si512();
+            __m512i   lo = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, v[j] + 2 * (ptrdiff_t)c));
+            __m512i   hi = _mm512_setzero_si512();
             if (j + 1 < keys)
                 hi = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, v[j + 1] + 2 * (ptrdiff_t)c));
             _mm512_mask_storeu_ps(to + c, m, (vec)_mm512_or_si512(lo, _mm512_slli_epi32(hi, 16)));
@@ -71,7 +72,7 @@ static const char *reject(const attn_job *j, unsigned cpu)
     return win_reject(j);
 }
 
-const attn_impl attn_win_bf16 = {"win-bf16", reject, run};
+const attn_impl attn_win_bf16 = {"win-avx512bf16", reject, run};
 #else
 typedef int oriel_no_attn_win_bf16;
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Attention inside windows (attn_win.h) in vectors: included once a level, after core/cpu/simd_*.h,
- * v_most() and v_total() (over the lanes), and for bf16 WIN_PAIRS and what stands under it below.
+ * Attention inside windows (attn_win.h) in vectors: included once a level, after core/cpu/simd_*.h and
+ * for bf16 WIN_PAIRS with its own PER_STEP, v_mac(), put_weights(), put_row(), give() and pair_values().
  *
  * Contract: what win_reject() takes.
  * Layout: rows go in steps of 4 bytes, a float or a pair of bf16. Logits are s[key][query], queries in

@@ -102,7 +102,7 @@ static const struct {
     {"neighbours bf16, even, odd rows", 8, {.dtype = ORIEL_BF16, .heads = 2, .kv_heads = 1, .dim = 46, .dim_v = 75, .extent = {3, 6, 37}, .axis = {NA(2, .causal = true), NA(4, 0), NA(8, .dilation = 3)}, .scale = 1}, .listed = 0},
     {"neighbours f16, rows far apart", 1, {.dtype = ORIEL_F16, .batch = 2, .dim = 32, .extent = {1, 24, 23}, .axis = {{0}, NA(5, .stride = 3), NA(5, 0)}}, .listed = 0},
     {"windows of a token", 1, {.heads = 2, .dim = 30, .extent = {2, 3, 9}, .axis = {BLOCK(1, 0), BLOCK(1, 0), BLOCK(1, 0)}, .bias = ORIEL_BIAS_OFFSET}, .listed = 0},
-    {"windows of 20 x 20", 1, {.heads = 2, .dim = 10, .extent = {1, 27, 45}, .axis = {{0}, BLOCK(20, .shift = 7), BLOCK(20, .shift = 10)}, .bias = ORIEL_BIAS_OFFSET}, .listed = 0},
+    {"windows of 20 x 20", 1, {.heads = 2, .dim = 10, .extent = {1, 27, 45}, .axis = {{0}, BLOCK(20, .shift = 7), BLOCK(20, .shift = 10)}, .bias = ORIEL_BIAS_OFFSET, .cosine = true}, .listed = 0},
     {"windows of 2 x 2 bf16", 1, {.dtype = ORIEL_BF16, .heads = 2, .dim = 32, .extent = {1, 9, 7}, .axis = {{0}, BLOCK(2, .shift = 1), BLOCK(2, 0)}, .bias = ORIEL_BIAS_OFFSET}, .listed = 0},
     {"windows dim 100 shared keys", 8, {.batch = 2, .heads = 4, .kv_heads = 2, .dim = 100, .dim_v = 70, .extent = {1, 17, 16}, .axis = {{0}, BLOCK(7, .shift = 3), BLOCK(7, .shift = 5)}, .extra = 5, .scale = 1}, .listed = 0},
     {"windows dim 1", 8, {.dim = 1, .dim_v = 33, .extent = {1, 14, 9}, .axis = {{0}, BLOCK(7, 0), BLOCK(9, 0)}, .bias = ORIEL_BIAS_OFFSET}, .listed = 0},
@@ -115,6 +115,7 @@ static const struct {
     {"windows f16 7 x 7", 1, {.dtype = ORIEL_F16, .batch = 2, .heads = 2, .dim = 24, .extent = {1, 14, 7}, .axis = {{0}, BLOCK(7, 0), {0}}, .bias = ORIEL_BIAS_OFFSET, .cosine = true}, .listed = 0},
     {"windows 5 x 7, 35 tokens", 1, {.heads = 2, .dim = 30, .extent = {1, 15, 21}, .axis = {{0}, BLOCK(5, 0), BLOCK(7, 0)}}, .listed = 0},
     {"more queries than keys", 1, {.heads = 2, .dim = 40, .extent = {1, 13, 23}, .keys = {1, 2, 3}, .at = {0, 0, 0}}, .listed = 0},
+    {"pooled from an odd token", 1, {.heads = 2, .dim = 16, .extent = {1, 5, 9}, .keys = {1, 4, 6}, .at = {0, 1, 1}, .bias = ORIEL_BIAS_OFFSET, .pool = {0, 2, 2}}, .listed = 0},
 };
 
 bool problem_named(problem *p, int i)
