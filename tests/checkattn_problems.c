@@ -78,7 +78,7 @@ static const struct {
     {"swin 7 of 3 heads f16", 1, {.dtype = ORIEL_F16, .batch = 2, .heads = 3, .dim = 32, .extent = {1, 21, 28}, .axis = {{0}, BLOCK(7, .shift = 3), BLOCK(7, .shift = 3)}, .bias = ORIEL_BIAS_OFFSET}, .listed = 0},
     {"swinir 8 hot bf16", 8, {.dtype = ORIEL_BF16, .heads = 6, .dim = 30, .extent = {1, 24, 32}, .axis = {{0}, BLOCK(8, .shift = 4), BLOCK(8, .shift = 4)}, .bias = ORIEL_BIAS_OFFSET, .scale = 1}, .listed = 0},
     {"hat 16 ragged f16", 1, {.dtype = ORIEL_F16, .heads = 2, .dim = 30, .extent = {1, 44, 50}, .axis = {{0}, BLOCK(16, .shift = 8), BLOCK(16, .shift = 8)}, .bias = ORIEL_BIAS_OFFSET}, .listed = 0},
-    {"vitdet 14 of 64 bf16", 1, {.dtype = ORIEL_BF16, .heads = 2, .kv_heads = 1, .dim = 64, .extent = {1, 28, 32}, .axis = {{0}, BLOCK(14, 0), BLOCK(14, 0)}}, .listed = 0},
+    {"vitdet 14 hot bf16", 8, {.dtype = ORIEL_BF16, .heads = 2, .kv_heads = 1, .dim = 64, .extent = {1, 28, 32}, .axis = {{0}, BLOCK(14, 0), BLOCK(14, 0)}, .scale = 1}, .listed = 0},
     {"video blocks f16", 1, {.dtype = ORIEL_F16, .heads = 2, .dim = 16, .extent = {5, 15, 21}, .axis = {BLOCK(2, .shift = 1), BLOCK(5, .shift = 2), BLOCK(7, .shift = 3)}, .bias = ORIEL_BIAS_OFFSET}, .listed = 0},
     {"nat k7 f16", 1, {.dtype = ORIEL_F16, .heads = 2, .dim = 64, .extent = {1, 23, 37}, .axis = {{0}, NA(7, 0), NA(7, 0)}, .bias = ORIEL_BIAS_OFFSET}, .listed = 0},
     {"dinat k5 hot bf16", 8, {.dtype = ORIEL_BF16, .heads = 2, .kv_heads = 1, .dim = 40, .extent = {1, 26, 33}, .axis = {{0}, NA(5, .dilation = 4), NA(5, .dilation = 3)}, .scale = 1}, .listed = 0},
