@@ -32,13 +32,14 @@ static int64_t place(const oriel_tensor *t, int64_t e)
     return at;
 }
 
-/* Strides that differ everywhere: gaps between rows of every axis, some axes backwards. */
+/* Strides that differ everywhere: gaps between rows of every axis, some axes backwards (not where rows begin
+ * at multiples of 8: Hopper's copy engine loads those, and only forwards). */
 static view view_new(problem *p, oriel_dtype dtype, int ndim, const int64_t *shape)
 {
     view    v = {.t = oriel_tensor_of(NULL, dtype, ndim, shape)};
     int64_t all = p->wide ? draw(p, 1, 3) : 1, first = 0, align = p->align ? p->align : 1;
     for (int i = ndim - 1; i >= 0; i--) {
-        bool back = (i < ndim - 1 || p->wide) && draw(p, 0, 5) == 0;
+        bool back = (i < ndim - 1 || p->wide) && draw(p, 0, 5) == 0 && align < 8;
         v.t.stride[i] = back ? -all : all;
         first += back ? (shape[i] - 1) * all : 0;
         all = oriel_round_up(all * shape[i] + draw(p, 1, 6), align);
