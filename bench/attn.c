@@ -55,8 +55,8 @@ static oriel_tensor noise(oriel_dtype dtype, int ndim, const int64_t *shape)
     oriel_tensor t = oriel_tensor_of(NULL, dtype, ndim, shape);
     int64_t      n = oriel_tensor_count(&t);
     uint32_t     r = 1;
-    if (!(t.data = malloc((size_t)n * oriel_dtype_size(dtype))))
-        abort();
+    if (!(t.data = aligned_alloc(64, (size_t)(n * (int64_t)oriel_dtype_size(dtype) + 63) & ~(size_t)63)))
+        abort(); /* as oriel_memory_alloc() and other libraries place tensors */
     for (int64_t i = 0; i < n; i++) {
         r = r * 1664525u + 1013904223u;
         float    f = (float)(r >> 8) * 0x1p-23f - 1;
