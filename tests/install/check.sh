@@ -9,13 +9,14 @@ root=$(cd "$here/../.." && pwd)
 kind=$1 build=$2/install-$1
 jobs=$(nproc 2>/dev/null || echo 2)
 shared=OFF
-[ "$kind" = shared ] && shared=ON
+cuda=AUTO # of the two, one is enough
+[ "$kind" = shared ] && shared=ON cuda=OFF
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 quiet() { "$@" >"$tmp/log" 2>&1 || { cat "$tmp/log"; echo "failed: $*"; exit 1; }; }
 has() { for f; do ls -d "$prefix"/$f >/dev/null 2>&1 || { echo "not installed: $f"; exit 1; }; done; }
 
-quiet cmake -S "$root" -B "$build" -G Ninja -DORIEL_TESTS=OFF -DBUILD_SHARED_LIBS=$shared \
+quiet cmake -S "$root" -B "$build" -G Ninja -DORIEL_TESTS=OFF -DBUILD_SHARED_LIBS=$shared -DORIEL_CUDA=$cuda \
     -DCMAKE_INSTALL_PREFIX="$tmp/first" -DCMAKE_INSTALL_LIBDIR=lib
 quiet cmake --build "$build" -j "$jobs"
 quiet cmake --install "$build"
