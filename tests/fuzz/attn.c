@@ -210,6 +210,11 @@ static int at_least(int v, int least)
     return v < least ? least : v > ELEMENTS ? ELEMENTS : v;
 }
 
+static int plus(int a, int b) /* wraps: bytes may ask for any number */
+{
+    return (int)((unsigned)a + (unsigned)b);
+}
+
 /* Tables of whole numbers that are nearly right. */
 static void some_tables(fuzz *f, const int n[3], const int m[3])
 {
@@ -228,11 +233,11 @@ static void some_tables(fuzz *f, const int n[3], const int m[3])
         f->io.spans[x] = view(f, ORIEL_I32, 2, (int64_t[]){n[x], 2}, false);
         oriel_tensor *t = &f->io.spans[x];
         for (int i = 0, first = 0; i < n[x] && t->data && t->ndim == 2 && t->dtype == ORIEL_I32 && t->shape[0] == n[x] && t->shape[1] == 2; i++) {
-            first += number(b, 2);
-            end = at_least(end, first + 1) + number(b, 2);
+            first = plus(first, number(b, 2));
+            end = plus(at_least(end, plus(first, 1)), number(b, 2));
             end = end > m[x] && byte(b) % 16 ? m[x] : end;
             ((int32_t *)t->data)[i * t->stride[0]] = first;
-            ((int32_t *)t->data)[i * t->stride[0] + t->stride[1]] = end - first;
+            ((int32_t *)t->data)[i * t->stride[0] + t->stride[1]] = (int)((unsigned)end - (unsigned)first);
         }
     }
     nq = nq > BLOCKS ? BLOCKS : nq; /* what has more is refused */
