@@ -12,6 +12,9 @@
 #include "vision/image.h"
 
 enum { MAX_CHUNK = 64 << 20, MAX_CHUNKS = 100 };
+/* The most that libpng may ask for at once: a chunk, or a row of the widest picture in 4 x 16 bits.
+ * To libpng 1.6.39 a chunk above its limit is a warning, and an eXIf of 2 GiB is allocated. */
+#define MAX_ALLOC (MAX_CHUNK + 16 * (size_t)ORIEL_IMAGE_MAX_SIDE)
 
 typedef struct job {
     png_structp png;
@@ -50,6 +53,8 @@ static void on_warning(png_structp png, png_const_charp text)
 static png_voidp on_alloc(png_structp png, png_alloc_size_t size)
 {
     job *j = png_get_mem_ptr(png);
+    if (j->src && size > MAX_ALLOC)
+        return NULL; /* the chunk is left out, or the file ends in it */
     void *p = oriel_alloc(size);
     if (!p)
         j->out_of_memory = true;
