@@ -28,9 +28,13 @@ library png.h libpng-dev 'reads and writes PNG'
 library zlib.h zlib1g-dev 'inflates PNG chunks and checkpoints'
 library stb/stb_image.h libstb-dev 'reads JPEG, BMP and TGA'
 library cjson/cJSON.h libcjson-dev 'reads safetensors headers'
+for lib in avformat avcodec swscale; do # without them video is y4m and raw frames alone
+    package lib$lib-dev || header lib$lib/$lib.h || want lib$lib-dev 'reads and writes video files'
+done
 if [ "$purpose" = check ]; then
     has "${CXX:-c++}" || need g++ 'checks that the public headers compile as C++'
     # Without these the tests that need them are skipped, and say so.
+    has ffprobe || want ffmpeg 'what oriel writes is read by another program'
     has clang || want clang 'a second compiler; fuzzing'
     if has clang; then
         rt=$(clang -print-file-name=libclang_rt.fuzzer-x86_64.a)

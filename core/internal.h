@@ -14,25 +14,8 @@
 extern "C" {
 #endif
 
-#define ORIEL_PRINTF(f, a) __attribute__((format(printf, f, a)))
-
-/* ---- status and log (status.c) ------------------------------------------------------------ */
-
-/* Set this thread's error text and return s. The function where it fails says why; callers pass s. */
-oriel_status oriel_fail(oriel_status s, const char *format, ...) ORIEL_PRINTF(2, 3);
-void         oriel_logf(oriel_log_level level, const char *format, ...) ORIEL_PRINTF(2, 3);
-
 /* ---- memory (memory.c) -------------------------------------------------------------------- */
 
-/* All of the library's memory comes from here, so that tests can make the n-th request fail. The
- * status text is set on failure. Size 0 gives a pointer that can be freed. */
-void *oriel_alloc(size_t bytes);                     /* not cleared */
-void *oriel_alloc_zero(size_t count, size_t size);   /* overflow-safe */
-void *oriel_realloc(void *p, size_t bytes);          /* NULL leaves p as it was */
-void *oriel_alloc_aligned(size_t bytes);             /* 64-byte aligned, not cleared */
-void  oriel_dealloc(void *p);                        /* of oriel_alloc, _zero, _realloc */
-void  oriel_dealloc_aligned(void *p);
-char *oriel_strdup(const char *text);
 /* Fail the n-th request from now on (1 is the next) and all after it; 0: none. Tests only. */
 void     oriel_alloc_fail_at(uint64_t n);
 uint64_t oriel_alloc_count(void); /* requests since oriel_alloc_fail_at() */

@@ -38,9 +38,11 @@ extern "C" {
 #if defined(__GNUC__)
 #define ORIEL_API __attribute__((visibility("default")))
 #define ORIEL_MUST_CHECK __attribute__((warn_unused_result))
+#define ORIEL_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #else
 #define ORIEL_API
 #define ORIEL_MUST_CHECK
+#define ORIEL_PRINTF(f, a)
 #endif
 
 /* ---- status ------------------------------------------------------------------------------- */
@@ -164,6 +166,22 @@ ORIEL_API unsigned oriel_cpu_flags(void);
 /* Hide every flag that is not in mask; for tests and bug reports. Devices opened earlier keep what
  * they chose. */
 ORIEL_API void oriel_cpu_mask(unsigned mask);
+
+/* ---- for libraries on top, as liboriel_video is one ---------------------------------------- */
+
+/* Set this thread's error text and return s. The function where it fails says why; callers pass s. */
+ORIEL_API oriel_status oriel_fail(oriel_status s, const char *format, ...) ORIEL_PRINTF(2, 3);
+ORIEL_API void         oriel_logf(oriel_log_level level, const char *format, ...) ORIEL_PRINTF(2, 3);
+
+/* All memory of oriel comes from here, so that tests can make the n-th request fail. The error text
+ * is set on failure. Size 0 gives a pointer that can be freed. */
+ORIEL_API void *oriel_alloc(size_t bytes);                   /* not cleared */
+ORIEL_API void *oriel_alloc_zero(size_t count, size_t size); /* overflow-safe */
+ORIEL_API void *oriel_realloc(void *p, size_t bytes);        /* NULL leaves p as it was */
+ORIEL_API void *oriel_alloc_aligned(size_t bytes);           /* 64-byte aligned, not cleared */
+ORIEL_API void  oriel_dealloc(void *p);                      /* of oriel_alloc, _zero, _realloc, _strdup */
+ORIEL_API void  oriel_dealloc_aligned(void *p);
+ORIEL_API char *oriel_strdup(const char *text);
 
 #ifdef __cplusplus
 }

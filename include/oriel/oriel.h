@@ -2,7 +2,7 @@
 #ifndef ORIEL_ORIEL_H
 #define ORIEL_ORIEL_H
 
-/* All of liboriel. */
+/* All of liboriel; <oriel/video.h> is of liboriel_video, a library of its own. */
 #include <oriel/attn.h>
 #include <oriel/core.h>
 #include <oriel/kv.h>
