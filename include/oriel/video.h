@@ -226,28 +226,31 @@ ORIEL_API bool        oriel_video_has_ffmpeg(void);
 
 /* A stage takes *item and leaves another, or itself, or NULL where the item goes no further. The first
  * stage finds NULL and makes items until it returns ORIEL_EOF. Each stage runs on one thread of its own,
- * items in order. */
+ * items in order. What a stage leaves when it returns anything but ORIEL_OK is dropped, and so is what
+ * the last stage leaves. */
 typedef oriel_status oriel_stage_fn(void *user, void **item);
 
 typedef struct oriel_stage {
     const char     *name;
     oriel_stage_fn *run;
     void           *user;
-    int             queue; /* items that may wait before this stage, 1 to 64; 0 means 2 */
+    int             queue; /* items that may wait before this stage (not the first), 1 to 64; 0: 2 */
 } oriel_stage;
 
 typedef struct oriel_stage_times {
     double  busy, starved, blocked; /* seconds: in run, waiting for an item, for room behind it */
-    int64_t items;
+    int64_t items;                  /* taken, of the first made */
 } oriel_stage_times;
 
 enum { ORIEL_PIPELINE_STAGES = 16 };
 
 /* Run stages[0] .. stages[count - 1] until the first says ORIEL_EOF and all that it made has passed, or
- * a stage fails: then the others stop, drop(user, item) is called for what is under way, and that
- * stage's status and text are returned. To stop in good order, the first stage returns ORIEL_EOF early.
+ * a stage fails: then the others end after the item in hand, and the first failure's status and text
+ * are returned (ORIEL_EOF too, of a later stage that has enough). To stop in good order, the first
+ * stage returns ORIEL_EOF early. No more items are under way than stages and places in queues.
+ * drop(user, item), called on the caller's thread, frees what goes no further; NULL: nothing needs it.
  * The last stage runs on the caller's thread. times: one a stage, or NULL.
- * ORIEL_E_ARG, ORIEL_E_NOMEM, ORIEL_E_DEVICE (no thread), or a stage's. */
+ * ORIEL_E_ARG, ORIEL_E_DEVICE (no thread), or a stage's. */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_pipeline_run(const oriel_stage *stages, int count,
                                                            void (*drop)(void *user, void *item),
                                                            void *user, oriel_stage_times *times);
