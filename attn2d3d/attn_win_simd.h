@@ -11,7 +11,8 @@
  *   for themselves (49 = 3 x 16 + 1) have channels in lanes for their logits too.
  * Registers: SUMS sums, of up to 12 keys (queries) x up to VECS vectors of queries (channels).
  * Bound: FMA. Beside it a key and vector of queries take an exp2 and 4 more operations, a vector of queries
- *   a transposition. A strip's logits stay in L1; the rows of the next window and head are prefetched.
+ *   a transposition. A strip's logits stay in L1, or in L2 where windows are large: keys and values are read
+ *   once a strip. The rows of the next window and head are prefetched.
  * Work: windows and heads, each written once; the bits do not depend on who does which.
  */
 #include <math.h>
@@ -19,7 +20,7 @@
 #include "attn2d3d/attn_win.h"
 #include "core/cpu/panel.h"
 
-enum { STRIP = WIN_PAD, SUMS = VECS * 6, LONE = LANES / 4, S_BYTES = 40960, LINE = 64 };
+enum { STRIP = WIN_PAD, SUMS = VECS * 6, LONE = LANES / 4, S_BYTES = 65536, LINE = 64 };
 
 static const float NOTHING = -1e38f, LOG2_E = 1.442695041f;
 
@@ -72,11 +73,11 @@ typedef struct work { /* a worker's own, and the window and head that it is at *
     const win_plan *plan;
     win_item        at, next;
     win_rows        rows, next_rows;
-    bool            more;                   /* there is a next one */
+    int             next_n, asked;          /* rows of the next one, 0 if there is none; those prefetched */
     int64_t         size;                   /* bytes of a number of q, k, v and out */
     const float    *bias;                   /* runs of the strip's first query */
     int             keys, steps, key_steps; /* steps of a row of q and k, and of keys for values() */
-    int             ld;                     /* of panel and s */
+    int             strips, ld;             /* of the window; of panel and s */
     float          *panel, *s;              /* (steps, ld) queries; (keys, ld) logits, then weights */
     float          *top, *sum, *inv;        /* (ld) */
     float          *mul, *row;              /* (keys + LANES) scale of a key; logits of one query */
@@ -105,25 +106,26 @@ SIMD_INLINE vec v_first_steps(const char *p, int n) /* no more than n */
 /* A row into L2: L1 has no room for the next window beside this one. */
 SIMD_INLINE void fetch(const char *p, int64_t bytes)
 {
-    for (int64_t b = 0; b < bytes; b += LINE)
-        __builtin_prefetch(p + b, 0, 2);
-    __builtin_prefetch(p + bytes - 1, 0, 2);
+    const char *end = p + bytes;
+    for (p -= (uintptr_t)p % LINE; p < end; p += LINE)
+        __builtin_prefetch(p, 0, 2);
 }
 
-/* Rows [from, to) of the next window and head. Inline by force: gcc leaves out calls of functions that do
+/* Rows of the next window and head up to `end`. Inline by force: gcc leaves out calls of functions that do
  * nothing but prefetch. */
-SIMD_INLINE void ahead(const work *w, int from, int to)
+SIMD_INLINE void ahead(work *w, int end)
 {
     const win_rows *r = &w->next_rows;
     int64_t         d = w->plan->j->a.dim * w->size, dv = w->plan->j->a.dim_v * w->size;
-    int             keys = w->more ? w->next.shape->keys : 0, queries = w->more ? w->next.shape->queries : 0;
-    for (int i = from; i < to && i < keys; i++) {
-        fetch(r->k[i], d);
-        fetch(r->v[i], dv);
-    }
-    for (int i = from; i < to && i < queries; i++) {
-        fetch(r->q[i], d);
-        fetch(r->out[i], dv);
+    for (; w->asked < end; w->asked++) {
+        if (w->asked < w->next.shape->keys) {
+            fetch(r->k[w->asked], d);
+            fetch(r->v[w->asked], dv);
+        }
+        if (w->asked < w->next.shape->queries) {
+            fetch(r->q[w->asked], d);
+            fetch(r->out[w->asked], dv);
+        }
     }
 }
 
@@ -279,11 +281,12 @@ SIMD_INLINE void lanes(work *w, int i, const int vecs)
 {
     vec top[VECS];
     int size = block_size(w->keys, vecs);
+    int rows = (int)oriel_ceil_div((int64_t)w->next_n * size, (int64_t)w->strips * w->keys); /* a block's share */
     for (int v = 0; v < vecs; v++)
         top[v] = v_set(NOTHING);
     for (int j = 0; j < w->keys; j += size) {
         if (i == 0)
-            ahead(w, j, j + size);
+            ahead(w, oriel_axis_low(w->next_n, w->asked + rows));
         j = j + size > w->keys ? w->keys - size : j;
         WITH_SIZE(size, vecs, logits, w, i, top, j)
     }
@@ -519,11 +522,11 @@ SIMD static void window(work *w)
     int vecs = (s->queries - rest + LANES - 1) / LANES;
     int most = S_BYTES / 4 / LANES / w->keys; /* vectors of a strip */
     most = most < VECS / 2 ? VECS / 2 : most > STRIP / LANES ? STRIP / LANES : most;
-    int strips = vecs ? (vecs + most - 1) / most : 1;
-    w->ld = (share(vecs, strips, 0) + (rest > 0)) * LANES;
-    for (int i = 0; i < strips; i++) {
-        int n = share(vecs, strips, i), end = i == strips - 1 ? s->queries : first + n * LANES;
-        strip(w, first, n, i == strips - 1 ? rest : 0, end - first);
+    w->strips = vecs ? (vecs + most - 1) / most : 1;
+    w->ld = (share(vecs, w->strips, 0) + (rest > 0)) * LANES;
+    for (int i = 0; i < w->strips; i++) {
+        int n = share(vecs, w->strips, i), end = i == w->strips - 1 ? s->queries : first + n * LANES;
+        strip(w, first, n, i == w->strips - 1 ? rest : 0, end - first);
         first = end;
     }
     for (int i = 0; w->out_copy && i < s->queries; i++)
@@ -534,6 +537,7 @@ SIMD static void window(work *w)
 
 typedef struct task {
     win_plan plan;
+    int64_t  items;
     char    *memory; /* of the workers */
     size_t   each;
 } task;
@@ -604,8 +608,10 @@ static void range(void *arg, int64_t from, int64_t to, int worker)
         w.next_rows = w.rows;
         w.rows = now;
         w.at = w.next;
-        if ((w.more = from + 1 < to)) {
+        w.asked = w.next_n = 0;
+        if (from + 1 < a->items) { /* beyond `to` too: the worker comes there next */
             w.next = win_item_at(&a->plan, from + 1);
+            w.next_n = oriel_axis_high(w.next.shape->keys, w.next.shape->queries);
             find_rows(&w, &w.next_rows, &w.next);
         }
         window(&w);
@@ -619,11 +625,11 @@ static oriel_status run(const attn_job *j, oriel_pool *pool)
     oriel_status s = win_plan_new(&a.plan, j);
     if (s)
         return s;
+    a.items = j->a.batch * a.plan.items;
     a.each = work_at(&w, &a.plan, NULL);
-    if ((a.memory = oriel_alloc_aligned(a.each * (size_t)oriel_pool_threads(pool)))) {
-        int64_t items = j->a.batch * a.plan.items;
-        oriel_parallel_for(pool, items, oriel_pool_grain(pool, items, 64), range, &a);
-    } else
+    if ((a.memory = oriel_alloc_aligned(a.each * (size_t)oriel_pool_threads(pool))))
+        oriel_parallel_for(pool, a.items, oriel_pool_grain(pool, a.items, 64), range, &a);
+    else
         s = ORIEL_E_NOMEM;
     win_plan_free(&a.plan);
     oriel_dealloc_aligned(a.memory);
