@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -30,6 +31,10 @@ static oriel_status fill(video_bytes *b, uint8_t *to, size_t size, size_t *got)
         ssize_t n = read(b->fd, to + *got, left < 1 << 30 ? left : 1 << 30);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && errno == EAGAIN) { /* a pipe that somebody made non-blocking */
+            poll(&(struct pollfd){.fd = b->fd, .events = POLLIN}, 1, -1);
+            continue;
+        }
         if (n < 0)
             return failed(b);
         if (!n)
