@@ -62,6 +62,17 @@ oriel_status video_bytes_read(video_bytes *b, void *to, size_t size, size_t *got
     return s;
 }
 
+oriel_status video_bytes_some(video_bytes *b, void *to, size_t size, size_t *got)
+{
+    ssize_t n;
+    if (b->at < b->peeked)
+        return video_bytes_read(b, to, (size_t)oriel_min((int64_t)size, (int64_t)(b->peeked - b->at)), got);
+    while ((n = read(b->fd, to, size)) < 0 && errno == EINTR)
+        ;
+    *got = n > 0 ? (size_t)n : 0;
+    return n < 0 ? failed(b) : ORIEL_OK;
+}
+
 void video_bytes_close(video_bytes *b)
 {
     if (b->fd > STDIN_FILENO)

@@ -13,16 +13,22 @@
  * another back end. */
 const AVFormatContext *video_ffmpeg_input(const oriel_video_reader *r);
 int video_ffmpeg_video_index(const oriel_video_reader *r); /* of the stream that is decoded */
-/* Where the clip that is read begins, in microseconds of the container's clock: `from` included.
- * What is copied moves by as much as frames do. */
+/* The time of the first frame that is handed out, in microseconds of the container's clock; what is copied
+ * moves by as much as frames do. */
 int64_t video_ffmpeg_start(const oriel_video_reader *r);
 
-/* Queue the packets of these streams from now on (wanted[i] for stream i). Before: none is kept. */
+/* Queue the packets of these streams (wanted[i] for stream i), from the beginning of what is read: to be called
+ * before the first frame is read. Without it none is kept. Packets wholly before `from` or after `to` are
+ * left out. */
 oriel_status video_ffmpeg_keep(oriel_video_reader *r, const bool *wanted);
 /* Move the oldest waiting packet to p; false: none waits. At any time, from any thread. */
 bool video_ffmpeg_packet(oriel_video_reader *r, AVPacket *p);
-/* Read what the demuxer still has of wanted streams after the last frame (audio that is longer). */
+/* Queue what the demuxer still has of wanted streams after the last frame (audio that is longer); no other
+ * thread may read then. */
 oriel_status video_ffmpeg_drain(oriel_video_reader *r);
+
+/* An AVFrame with nothing but side data (HDR, captions, timecode) of a frame that was read; NULL: none. */
+const AVFrame *video_ffmpeg_extra(const oriel_frame *f);
 
 /* ---- both (ffmpeg.c) ---------------------------------------------------------------------- */
 

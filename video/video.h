@@ -37,6 +37,8 @@ oriel_status video_bytes_open(video_bytes *b, const char *path); /* "-": stdin. 
 oriel_status video_bytes_peek(video_bytes *b);
 /* Read up to `size` bytes; *got is less only at the end. ORIEL_E_IO */
 oriel_status video_bytes_read(video_bytes *b, void *to, size_t size, size_t *got);
+/* Read what is there, at least a byte: a live pipe is not waited for. *got is 0 only at the end. ORIEL_E_IO */
+oriel_status video_bytes_some(video_bytes *b, void *to, size_t size, size_t *got);
 void         video_bytes_close(video_bytes *b);
 
 /* ---- readers (reader.c) ------------------------------------------------------------------- */
