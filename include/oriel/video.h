@@ -111,11 +111,13 @@ ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_frame_check(int width, int height,
 ORIEL_API bool        oriel_pixels_named(oriel_pixels *p, const char *name);
 ORIEL_API const char *oriel_pixels_name(oriel_pixels p, char *buf, size_t size); /* 24 bytes suffice */
 
-/* The frame as RGB, f32 (Y, X, 3), nominal black 0 and white 1 (values outside stay), by its matrix and
- * range; chroma by linear interpolation at its site. (Y, X, 1): luma alone. (Y, X, 4): alpha last, 1
- * where the frame has none. A matrix that is unknown is BT.601 under 720 rows, else BT.709; an unknown
- * range limited for YUV and grey, full for RGB. ORIEL_E_ARG (shapes differ), ORIEL_E_UNSUPPORTED (a
- * matrix that is no linear function of gamma-coded RGB: BT.2020 constant luminance, ICtCp). */
+/* The frame as RGB, f32 (Y, X, 3) of any strides, nominal black 0 and white 1 (values outside stay), by its
+ * matrix and range; chroma by linear interpolation at its site (twice by halves where four rows or columns
+ * share a sample), fields taken as one picture. (Y, X, 1): luma alone, of RGB BT.709's. (Y, X, 4): alpha
+ * last, 1 where the frame has none. A matrix that is unknown is BT.601 under 720 rows, else BT.709; an
+ * unknown range limited for YUV and grey, full for RGB. ORIEL_E_ARG (shapes differ), ORIEL_E_NOMEM,
+ * ORIEL_E_UNSUPPORTED (matrices other than 1 and 4 to 9: BT.2020 constant luminance, ICtCp and such are no
+ * linear functions of gamma-coded RGB). */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_frame_to_tensor(const oriel_frame *f, oriel_tensor dst);
 /* And back: f's planes from RGB of f's size by f's colour, rounded to nearest, clamped to what the
  * depth holds; chroma by the filter that undoes to_tensor's interpolation, so that there and back loses
