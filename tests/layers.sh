@@ -17,7 +17,7 @@ video     |core video               |core vision video             |libav libsw
 models    |core attn2d3d models     |core attn kv models           |cjson/ zlib.h
 tools     |tools                    |*                             |-
 samples   |-                        |*                             |-
-bench     |core attn2d3d vision models bench |*                    |cuda cublas
+bench     |core attn2d3d vision video models bench |*              |cuda cublas libav libsw
 tests     |*                        |*                             |*
 M
 }

@@ -147,7 +147,7 @@ static int reflected(int i, int n, bool centred) /* ... 2 1 0 1 2 ..., or ... 1 
 /* One axis of a plane of doubles halved, in place. */
 static void oracle_halve(double *v, int n, int apart, bool centred)
 {
-    double out[256];
+    double out[1024];
     static const double cosited[5] = {-.125, .25, .75, .25, -.125}, between[5] = {0, -.25, .75, .75, -.25};
     for (int i = 0; i < (n + 1) / 2; i++) {
         out[i] = 0;
@@ -174,7 +174,7 @@ static const oriel_colour colours[] = {
 static const char *const formats[] = {"yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuv411p", "yuv410p", "yuva420p",
                                       "gray",    "gbrp",    "gbrap"};
 static const int sizes[][2] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {3, 3}, {4, 5}, {5, 4}, {7, 6}, {6, 7}, {9, 10},
-                               {16, 8}, {31, 17}, {33, 18}, {130, 34}};
+                               {16, 8}, {31, 17}, {513, 4}, {514, 3}, {1030, 3}, {33, 18}, {130, 34}};
 enum { COLOURS = sizeof colours / sizeof *colours, FORMATS = sizeof formats / sizeof *formats,
        SIZES = sizeof sizes / sizeof *sizes, MOST = 130 * 34 };
 

@@ -22,9 +22,11 @@
 
 enum {
     STRETCH = 512, /* pixels, a multiple of 4 */
-    MARGIN = 16,   /* floats before and behind a row of chroma, 4 of them used */
+    MARGIN = 16,   /* floats before and behind a row or stretch, 4 of them used */
     RING = 8       /* rows that wait for those below them; 5 are looked at */
 };
+
+typedef float stretch[MARGIN + STRETCH + MARGIN];
 
 /* Rows of one chroma plane on their way to half as many. */
 typedef struct halving {
@@ -40,6 +42,7 @@ typedef struct conversion {
     bool               cosited_x, cosited_y, wide; /* wide: samples of two bytes */
     float             *line[2][3];                 /* Cb and Cr at these widths, with margins */
     halving            step[2][2];
+    float             *even, *odd; /* of a row, half as wide, with margins */
 } conversion;
 
 /* ---- samples ------------------------------------------------------------------------------ */
@@ -104,20 +107,33 @@ INLINE void hold_ends(float *row, int n)
     row[n] = row[n - 1];
 }
 
-/* (n + 1) / 2 samples from n, whose margins are written. */
-INLINE void down(float *restrict dst, float *restrict src, int n, bool cosited)
+/* What lies before and behind a row of n, of which `row` begins at `x` and has `part`. */
+INLINE void mirror_ends(float *row, int x, int part, int n, bool behind)
 {
     for (int i = 1; i <= 3; i++) {
-        src[-i] = src[mirrored(-i, n, !cosited)];
-        src[n - 1 + i] = src[mirrored(n - 1 + i, n, !cosited)];
+        if (x == 0)
+            row[-i] = row[mirrored(-i, n, behind)];
+        if (x + part == n)
+            row[part - 1 + i] = row[mirrored(n - 1 + i, n, behind) - x];
+    }
+}
+
+/* (n + 1) / 2 samples from n and three on either side. Even and odd ones part first: the sums then are of
+ * neighbours. */
+INLINE void down(float *restrict dst, const float *restrict src, int n, bool cosited, float *restrict even,
+                 float *restrict odd)
+{
+    int half = (n + 1) / 2;
+    for (int i = -1; i <= half; i++) {
+        even[i] = src[2 * i];
+        odd[i] = src[2 * i + 1];
     }
     if (cosited)
-        for (int i = 0; i < (n + 1) / 2; i++)
-            dst[i] = 0.75f * src[2 * i] + 0.25f * (src[2 * i - 1] + src[2 * i + 1]) -
-                     0.125f * (src[2 * i - 2] + src[2 * i + 2]);
+        for (int i = 0; i < half; i++)
+            dst[i] = 0.75f * even[i] + 0.25f * (odd[i - 1] + odd[i]) - 0.125f * (even[i - 1] + even[i + 1]);
     else
-        for (int i = 0; i < (n + 1) / 2; i++)
-            dst[i] = 0.75f * (src[2 * i] + src[2 * i + 1]) - 0.25f * (src[2 * i - 1] + src[2 * i + 2]);
+        for (int i = 0; i < half; i++)
+            dst[i] = 0.75f * (even[i] + odd[i]) - 0.25f * (odd[i - 1] + even[i + 1]);
 }
 
 /* One input row has been put in its place. Writes an output row of n to dst if one is due. */
@@ -202,7 +218,7 @@ INLINE float *pixel(const conversion *c, int x, int y)
 }
 
 /* v[0] .. v[channels - 1] to pixels from (x, y). */
-INLINE void put_pixels(const conversion *c, float v[4][STRETCH + 8], int x, int y, int n)
+INLINE void put_pixels(const conversion *c, stretch v[4], int x, int y, int n)
 {
     float *restrict to = pixel(c, x, y);
     int channels = (int)c->t.shape[2];
@@ -233,7 +249,8 @@ INLINE float tame(float v)
     return v > -most ? v : -most;
 }
 
-INLINE void get_pixels(const conversion *c, float v[4][STRETCH + 8], int x, int y, int n)
+/* n pixels from (x, y) to v[0 .. 3][at ...]. */
+INLINE void get_pixels(const conversion *c, stretch v[4], int at, int x, int y, int n)
 {
     const float *restrict from = pixel(c, x, y);
     int channels = (int)c->t.shape[2];
@@ -241,23 +258,23 @@ INLINE void get_pixels(const conversion *c, float v[4][STRETCH + 8], int x, int 
     if (channels == 3 && sx == 3 && sc == 1)
         for (int i = 0; i < n; i++)
             for (int k = 0; k < 3; k++)
-                v[k][i] = tame(from[3 * i + k]);
+                v[k][at + i] = tame(from[3 * i + k]);
     else
         for (int k = 0; k < channels; k++)
             for (int i = 0; i < n; i++)
-                v[k][i] = tame(from[i * sx + k * sc]);
+                v[k][at + i] = tame(from[i * sx + k * sc]);
     if (channels == 1) {
-        memcpy(v[1], v[0], sizeof v[1]);
-        memcpy(v[2], v[0], sizeof v[2]);
+        memcpy(v[1], v[0], sizeof *v);
+        memcpy(v[2], v[0], sizeof *v);
     }
     if (channels < 4)
         for (int i = 0; i < n; i++)
-            v[3][i] = 1;
+            v[3][at + i] = 1;
 }
 
 /* ---- rows --------------------------------------------------------------------------------- */
 
-/* Both chroma rows of luma row y, as wide as luma or, if that is one step from it, half as wide. */
+/* Both chroma rows of luma row y: line[p][0] where chroma is as wide as luma, else line[p][1], half as wide. */
 INLINE void prepare_chroma(const conversion *c, int y)
 {
     for (int p = 0; p < 2; p++) {
@@ -275,7 +292,7 @@ INLINE void prepare_chroma(const conversion *c, int y)
 INLINE void to_stretch(const conversion *c, int x, int y, int n)
 {
     static const float none[3] = {0};
-    float v[4][STRETCH + 8];
+    stretch v[4]; /* R, G, B, alpha */
     const oriel_frame *f = c->f;
     int planes = oriel_pixels_planes(f->pixels), channels = (int)c->t.shape[2];
     oriel_pixel_model model = f->pixels.model;
@@ -283,11 +300,11 @@ INLINE void to_stretch(const conversion *c, int x, int y, int n)
     if (model == ORIEL_PIXELS_GREY || (model == ORIEL_PIXELS_YUV && channels == 1)) {
         for (int i = 0; i < n; i++)
             v[0][i] = (v[0][i] - c->m.zero[0]) * c->m.to[0][0];
-        memcpy(v[1], v[0], sizeof v[1]);
-        memcpy(v[2], v[0], sizeof v[2]);
+        memcpy(v[1], v[0], sizeof *v);
+        memcpy(v[2], v[0], sizeof *v);
     } else {
         for (int p = 0; p < 2; p++)
-            if (model == ORIEL_PIXELS_RGB)
+            if (!c->shift_x && !c->shift_y)
                 widen(v[1 + p], sample(c, 1 + p, x, y), n, c->wide);
             else if (c->shift_x)
                 up(v[1 + p], c->line[p][1] + x / 2, n, c->cosited_x);
@@ -312,7 +329,7 @@ INLINE void to_stretch(const conversion *c, int x, int y, int n)
 
 INLINE void to_rows(const conversion *c)
 {
-    bool chroma = c->f->pixels.model == ORIEL_PIXELS_YUV && c->t.shape[2] > 1;
+    bool chroma = (c->shift_x || c->shift_y) && c->t.shape[2] > 1;
     for (int y = 0; y < c->f->height; y++) {
         if (chroma)
             prepare_chroma(c, y);
@@ -321,36 +338,46 @@ INLINE void to_rows(const conversion *c)
     }
 }
 
-/* Chroma is left in line[p][0]. */
+/* Chroma is left in line[p], halved once across if it is halved at all. Some pixels on either side are
+ * computed again, for the filter. */
 INLINE void from_stretch(const conversion *c, int x, int y, int n)
 {
     static const float none[3] = {0};
-    float v[4][STRETCH + 8], most = (float)((1 << c->f->pixels.depth) - 1);
+    stretch v[4], even, odd;
     oriel_pixels p = c->f->pixels;
-    int planes = oriel_pixels_planes(p);
-    get_pixels(c, v, x, y, n);
-    multiply(v[0], v[1], v[2], n, c->m.from, none, c->m.zero);
-    narrow(sample(c, 0, x, y), v[0], n, c->wide, most);
-    for (int k = 0; k < 2 && p.model != ORIEL_PIXELS_GREY; k++)
-        if (c->shift_x || c->shift_y)
-            memcpy(c->line[k][0] + x, v[1 + k], (size_t)n * sizeof(float));
-        else
-            narrow(sample(c, 1 + k, x, y), v[1 + k], n, c->wide, most);
+    float most = (float)((1 << p.depth) - 1);
+    int width = c->f->width, planes = oriel_pixels_planes(p), behind = width - x - n;
+    int before = c->shift_x && x ? 4 : 0, all = before + n + (c->shift_x ? (behind < 4 ? behind : 4) : 0);
+    int at = MARGIN - before;
+    get_pixels(c, v, at, x - before, y, all);
+    multiply(v[0] + at, v[1] + at, v[2] + at, all, c->m.from, none, c->m.zero);
+    narrow(sample(c, 0, x, y), v[0] + MARGIN, n, c->wide, most);
+    for (int k = 0; k < 2 && p.model != ORIEL_PIXELS_GREY; k++) {
+        float *row = v[1 + k] + MARGIN;
+        if (c->shift_x) {
+            mirror_ends(row, x, n, width, !c->cosited_x);
+            down(c->line[k][1] + x / 2, row, n, c->cosited_x, even + MARGIN, odd + MARGIN);
+        } else if (c->shift_y) {
+            memcpy(c->line[k][0] + x, row, (size_t)n * sizeof(float));
+        } else {
+            narrow(sample(c, 1 + k, x, y), row, n, c->wide, most);
+        }
+    }
     if (p.alpha) {
         for (int i = 0; i < n; i++)
-            v[3][i] *= most;
-        narrow(sample(c, planes - 1, x, y), v[3], n, c->wide, most);
+            v[3][MARGIN + i] *= most;
+        narrow(sample(c, planes - 1, x, y), v[3] + MARGIN, n, c->wide, most);
     }
 }
 
-/* line[p][0] on its way to the plane: halved across, then downwards. */
+/* line[p] on its way to the plane: halved across once more, then downwards. */
 INLINE void from_chroma(conversion *c, int p, int y)
 {
-    float most = (float)((1 << c->f->pixels.depth) - 1), *row = c->line[p][0];
+    float most = (float)((1 << c->f->pixels.depth) - 1), *row = c->line[p][c->shift_x];
     int n = c->width[c->shift_x];
-    for (int k = 0; k < c->shift_x; k++) {
-        down(c->line[p][k + 1], row, c->width[k], c->cosited_x);
-        row = c->line[p][k + 1];
+    if (c->shift_x == 2) {
+        mirror_ends(c->line[p][1], 0, c->width[1], c->width[1], !c->cosited_x);
+        down(row, c->line[p][1], c->width[1], c->cosited_x, c->even, c->odd);
     }
     if (!c->shift_y) {
         narrow(sample(c, 1 + p, 0, y), row, n, c->wide, most);
@@ -448,8 +475,8 @@ static float *prepare(conversion *c, const oriel_colour *colour)
     c->width[0] = c->f->width;
     c->width[1] = (c->width[0] + 1) / 2;
     c->width[2] = (c->width[1] + 1) / 2;
-    size_t row = (size_t)oriel_round_up(c->width[0] + 1, 16) + 2 * MARGIN, rows = 2 * 3 + 2 * 2 * RING;
-    float *memory = oriel_alloc_aligned(rows * row * sizeof(float)), *at = memory + MARGIN;
+    size_t row = (size_t)oriel_round_up(c->width[0] + 1, 16) + 2 * MARGIN, rows = 2 * 3 + 2 * 2 * RING + 2;
+    float *memory = oriel_alloc_aligned(rows * row * sizeof(float)), *at = memory ? memory + MARGIN : NULL;
     for (int k = 0; memory && k < 2; k++) {
         for (int i = 0; i < 3; i++, at += row)
             c->line[k][i] = at;
@@ -459,6 +486,8 @@ static float *prepare(conversion *c, const oriel_colour *colour)
                 c->step[k][i].row[r] = at;
         }
     }
+    c->even = at;
+    c->odd = memory ? at + row : NULL;
     return memory;
 }
 
