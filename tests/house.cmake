@@ -32,18 +32,17 @@ function(variant name)
   set_tests_properties(${name} PROPERTIES RUN_SERIAL TRUE TIMEOUT 1200)
 endfunction()
 # CUDA is built once, in the outer suite: the variants are about the host, and full builds without it.
-variant(asan -DORIEL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo -DORIEL_SANITIZE=address,undefined)
-variant(tsan -DORIEL_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo -DORIEL_SANITIZE=thread)
-# What takes minutes here and is about values, not threads: test_swinir and test_model run the same
-# kernels on one, two and three threads.
-set_tests_properties(tsan PROPERTIES ENVIRONMENT
-                     "VARIANT_CTEST=-LE house -E test_checkpoint_bad|checkops|checkattn")
-variant(bare -DORIEL_CUDA=OFF -DORIEL_PNG=OFF -DORIEL_STB=OFF -DORIEL_JSON=OFF)
-variant(clang -DORIEL_CUDA=OFF -DCMAKE_C_COMPILER=clang)
-variant(fuzz -DORIEL_CUDA=OFF -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo
-        -DORIEL_SANITIZE=address,undefined -DORIEL_FUZZ=ON -DORIEL_TOOLS=OFF)
-set_tests_properties(fuzz PROPERTIES ENVIRONMENT
-                     "VARIANT_CTEST=-L search|fuzz;VARIANT_TARGET=fuzzing")
+set(sanitize -DORIEL_CUDA=OFF -DCMAKE_BUILD_TYPE=Sanitize)
+set(warnings -DORIEL_CUDA=OFF -DCMAKE_COMPILE_WARNING_AS_ERROR=${CMAKE_COMPILE_WARNING_AS_ERROR})
+variant(asan ${sanitize} -DORIEL_SANITIZE=address,undefined)
+variant(tsan ${sanitize} -DORIEL_SANITIZE=thread)
+set_tests_properties(tsan PROPERTIES ENVIRONMENT "VARIANT_CTEST=-L threads;VARIANT_TARGET=threading")
+# All is built, what reads files and what says that a part is missing is run: no other source sees the options.
+variant(bare ${warnings} -DORIEL_PNG=OFF -DORIEL_STB=OFF -DORIEL_JSON=OFF -DORIEL_FFMPEG=OFF -DCMAKE_C_FLAGS_RELEASE=-O1)
+set_tests_properties(bare PROPERTIES ENVIRONMENT "VARIANT_CTEST=-R image|checkpoint|info|memory|replay|video|samples|tools")
+variant(clang ${warnings} -DCMAKE_C_COMPILER=clang)
+variant(fuzz ${sanitize} -DCMAKE_C_COMPILER=clang -DORIEL_SANITIZE=address,undefined -DORIEL_FUZZ=ON -DORIEL_TOOLS=OFF)
+set_tests_properties(fuzz PROPERTIES ENVIRONMENT "VARIANT_CTEST=-L search;VARIANT_TARGET=fuzzing")
 
 # The suite again with SIMD off: the same programs, under another ctest so that logs stay apart.
 file(WRITE ${CMAKE_BINARY_DIR}/variants/simd-off/CTestTestfile.cmake
@@ -53,13 +52,21 @@ house_test(simd-off variant ${CMAKE_CTEST_COMMAND} --test-dir ${CMAKE_BINARY_DIR
 set_tests_properties(simd-off PROPERTIES ENVIRONMENT ORIEL_CPU=c RUN_SERIAL TRUE TIMEOUT 1200)
 
 # An outside program against the installed library: both roads, both kinds of library.
-house_test(install-static house sh ${here}/install/check.sh static ${CMAKE_BINARY_DIR}/variants)
-house_test(install-shared house sh ${here}/install/check.sh shared ${CMAKE_BINARY_DIR}/variants)
+# The kind that this build is has been built: it is installed as it is, with CUDA if it has that.
+foreach(kind static shared)
+  string(TOUPPER ${kind}_LIBRARY type)
+  set(built "")
+  if(oriel_type STREQUAL type AND ORIEL_TOOLS AND ORIEL_JSON AND NOT ORIEL_SANITIZE AND CMAKE_INSTALL_LIBDIR STREQUAL "lib")
+    set(built ${CMAKE_BINARY_DIR})
+  endif()
+  house_test(install-${kind} house sh ${here}/install/check.sh ${kind} ${CMAKE_BINARY_DIR}/variants ${built})
+endforeach()
 set_tests_properties(install-static install-shared PROPERTIES RUN_SERIAL TRUE TIMEOUT 600)
 
 # Is the test of the tests itself alive? Some twenty mutants at each check, all of them when asked.
 house_test(mutants-core house sh ${here}/mutants.sh "^core/(pool|arena|convert|tensor|memory)")
-set_tests_properties(mutants-core PROPERTIES RUN_SERIAL TRUE TIMEOUT 600)
+set_tests_properties(mutants-core PROPERTIES RUN_SERIAL TRUE TIMEOUT 600 ENVIRONMENT
+                     MUTANTS_CMAKE=-DCMAKE_C_FLAGS_RELEASE=-O0) # these tests take no time: building does
 if(ORIEL_SLOW)
   house_test(mutants slow sh ${here}/mutants.sh)
   set_tests_properties(mutants PROPERTIES RUN_SERIAL TRUE TIMEOUT 3600)

@@ -2,24 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds and installs oriel, moves the installed tree, then builds a program against it with CMake and
 # with pkg-config, and runs it: what an outside user does.
-# usage: check.sh static|shared BUILD-DIRECTORY
+# usage: check.sh static|shared BUILD-DIRECTORY [BUILT]    BUILT: a build of that kind, to install instead of another
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-kind=$1 build=$2/install-$1
+kind=$1 build=${3:-$2/install-$1}
 jobs=$(nproc 2>/dev/null || echo 2)
 shared=OFF
-cuda=AUTO # of the two, one is enough
-[ "$kind" = shared ] && shared=ON cuda=OFF
+[ "$kind" = shared ] && shared=ON
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 quiet() { "$@" >"$tmp/log" 2>&1 || { cat "$tmp/log"; echo "failed: $*"; exit 1; }; }
 has() { for f; do ls -d "$prefix"/$f >/dev/null 2>&1 || { echo "not installed: $f"; exit 1; }; done; }
 
-quiet cmake -S "$root" -B "$build" -G Ninja -DORIEL_TESTS=OFF -DBUILD_SHARED_LIBS=$shared -DORIEL_CUDA=$cuda \
-    -DCMAKE_INSTALL_PREFIX="$tmp/first" -DCMAKE_INSTALL_LIBDIR=lib
-quiet cmake --build "$build" -j "$jobs"
-quiet cmake --install "$build"
+if [ "$build" != "${3:-}" ]; then
+    quiet cmake -S "$root" -B "$build" -G Ninja -DORIEL_TESTS=OFF -DBUILD_SHARED_LIBS=$shared -DORIEL_CUDA=OFF \
+        -DCMAKE_INSTALL_LIBDIR=lib
+    quiet cmake --build "$build" -j "$jobs"
+fi
+quiet cmake --install "$build" --prefix "$tmp/first"
 prefix="$tmp/moved"
 mv "$tmp/first" "$prefix"
 (cd "$prefix" && find . ! -type d | sort)
@@ -27,7 +28,8 @@ mv "$tmp/first" "$prefix"
 # All of it is there, and nothing else under include.
 has include/oriel/oriel.h bin/oriel share/man/man1/oriel.1 share/oriel/models/*.safetensors
 [ "$(find "$prefix/include" ! -type d ! -path '*/include/oriel/*.h' | wc -l)" = 0 ]
-grep -rIlE "$root|$tmp" "$prefix/lib/cmake" "$prefix/lib/pkgconfig" && { echo 'installed files name the build tree'; exit 1; }
+was=$(sed -n 's/^CMAKE_INSTALL_PREFIX:PATH=//p' "$build/CMakeCache.txt")
+grep -rIlE "$root|$build|$tmp|$was/(bin|include|lib|share)" "$prefix/lib/cmake" "$prefix/lib/pkgconfig" && { echo 'installed files name the build tree or where it would go'; exit 1; }
 if [ "$kind" = shared ]; then
     has lib/liboriel.so
     sh "$root/tests/symbols.sh" "$prefix/lib/liboriel.so"
