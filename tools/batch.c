@@ -5,17 +5,19 @@
  * with the queues.
  *
  *     reader --(to_compute, 1)--> compute --(to_write, 1)--> writer
+ *
+ * A clip passes the reader unread, and is read, computed and written in its turn (clip.c).
  */
 #include "batch.h"
 
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clip.h"
 #include "queue.h"
+#include "stop.h"
 
 typedef struct batch {
     inputs *in;
@@ -27,39 +29,9 @@ typedef struct batch {
     uint64_t held;    /* bytes that the model keeps between runs */
 } batch;
 
-/* ---- Ctrl-C ------------------------------------------------------------------------------- */
-
-static atomic_int caught;     /* the signal that asks to stop */
-static atomic_int idle_input; /* reading a pipe that may never end, nothing else begun */
-static atomic_int writing;    /* a temporary file may exist */
-static atomic_long caught_at; /* seconds */
-
-/* The run ends by itself: the network at its next step, the writer after its file. Somebody who
- * asks again a second later means it. */
-static void on_signal(int sig)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (idle_input || (caught && !writing && now.tv_sec > caught_at + 1))
-        _exit(128 + sig);
-    if (!caught)
-        caught_at = (long)now.tv_sec;
-    caught = sig;
-}
-
-static void catch_signals(void)
-{
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-        if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN) /* nohup stays */
-            sigaction(signals[i], &sa, NULL);
-    signal(SIGPIPE, SIG_IGN); /* a reader that has gone is an error of that output */
-}
-
 static bool stopping(batch *b)
 {
-    return caught || atomic_load(&b->stop);
+    return stop_asked() || atomic_load(&b->stop);
 }
 
 /* ---- the end of a job --------------------------------------------------------------------- */
@@ -94,9 +66,13 @@ static void note_log(void *user, oriel_log_level level, const char *text)
     progress_note(user, "%s%s%s", current ? current : "", current ? ": " : "", text);
 }
 
-static uint64_t memory_limit(const batch *b)
+/* What the model holds from earlier runs counts as free: the next run uses it. */
+static memory_limit limit_now(const batch *b)
 {
-    return b->opt->memory ? (uint64_t)b->opt->memory << 20 : memory_available();
+    if (b->opt->memory)
+        return (memory_limit){(uint64_t)b->opt->memory << 20, true};
+    uint64_t left = memory_available();
+    return (memory_limit){left < UINT64_MAX - b->held ? left + b->held : left, false};
 }
 
 /* ---- reader ------------------------------------------------------------------------------- */
@@ -104,17 +80,20 @@ static uint64_t memory_limit(const batch *b)
 static bool read_job(batch *b, job *j)
 {
     /* a pixel takes no less than two floats: what is larger would be refused after it is read */
-    uint64_t most = memory_limit(b) / 8;
+    uint64_t most = (b->opt->memory ? (uint64_t)b->opt->memory << 20 : memory_available()) / 8;
     oriel_image_read_options opt = {.max_pixels = most < 1 << 30 ? most + 1 : 1 << 30};
     bool pipe = !strcmp(j->in, "-");
-    if (b->opt->skip_existing && strcmp(j->out, "-") && !access(j->out, F_OK)) {
+    if ((b->opt->skip_existing || b->opt->clip.resume) && strcmp(j->out, "-") &&
+        !access(j->out, F_OK)) {
         job_done(b, j, JOB_SKIPPED, "skipped");
         return false;
     }
-    idle_input = pipe;
+    if (j->clip)
+        return true; /* read as it is computed */
+    stop_while_idle(pipe);
     current = j->in;
     oriel_status s = oriel_image_read(&j->source, j->in, &opt);
-    idle_input = 0;
+    stop_while_idle(false);
     if (s) {
         job_failed(b, j, oriel_error());
         return false;
@@ -140,7 +119,7 @@ static void *reader(void *arg)
 
 static void write_job(batch *b, job *j)
 {
-    oriel_image_write_options opt = {.format = (oriel_image_format)b->opt->format,
+    oriel_image_write_options opt = {.format = batch_image_format(b->opt),
                                      .overwrite = b->opt->overwrite,
                                      .drop_metadata = b->opt->drop_metadata};
     trouble why = {""};
@@ -148,10 +127,10 @@ static void write_job(batch *b, job *j)
         job_failed(b, j, why.text);
         return;
     }
-    writing = 1;
+    stop_while_writing(true);
     current = j->out;
     oriel_status s = oriel_image_write(&j->result, j->out, &opt);
-    writing = 0;
+    stop_while_writing(false);
     if (s)
         job_failed(b, j, oriel_error());
     else
@@ -173,47 +152,7 @@ static bool in_picture(void *user, double done)
 {
     batch *b = user;
     progress_part(&b->progress, done);
-    return !caught;
-}
-
-/* The largest --tile with which the picture fits into `limit` bytes, or 0. */
-static int fitting_tile(const network *n, const oriel_image *src, uint64_t limit, uint64_t *bytes)
-{
-    int window = n->info.window > 0 ? n->info.window : 8;
-    for (int tile = 4096; tile >= 2 * window; tile /= 2) {
-        network tiled = *n;
-        picture_plan plan;
-        trouble why = {""};
-        tiled.tile = tile / window * window;
-        tiled.overlap = -1;
-        if (n->tile && tiled.tile >= n->tile)
-            continue;
-        if (picture_plan_make(&tiled, src, &plan, &why) && plan.bytes <= limit) {
-            *bytes = plan.bytes;
-            return tiled.tile;
-        }
-    }
-    return 0;
-}
-
-/* Whether the picture fits into memory; a machine that swaps or kills helps nobody. */
-static bool fits(const batch *b, const oriel_image *src, const picture_plan *plan, trouble *why)
-{
-    uint64_t limit = memory_limit(b), small = 0;
-    char text[3][32];
-    if (!b->opt->memory && limit < UINT64_MAX - b->held)
-        limit += b->held;
-    if (plan->bytes <= limit)
-        return true;
-    bytes_text(plan->bytes, text[0], sizeof text[0]);
-    bytes_text(limit, text[1], sizeof text[1]);
-    int tile = fitting_tile(b->network, src, limit, &small);
-    if (tile)
-        return trouble_set(why, "takes %s of memory where %s are %s: --tile %d takes %s", text[0],
-                           text[1], b->opt->memory ? "allowed" : "free", tile,
-                           bytes_text(small, text[2], sizeof text[2]));
-    return trouble_set(why, "takes %s of memory where %s are %s, and no tile is small enough",
-                       text[0], text[1], b->opt->memory ? "allowed" : "free");
+    return !stop_asked();
 }
 
 /* "120 x 80 -> 240 x 160, 3 channels of 8 bits, ..." */
@@ -233,7 +172,8 @@ static bool compute_job(batch *b, job *j, trouble *why)
     picture_plan plan;
     current = j->in;
     progress_file(&b->progress, j->in, j->out);
-    if (!picture_plan_make(b->network, &j->source, &plan, why) || !fits(b, &j->source, &plan, why))
+    if (!picture_plan_make(b->network, &j->source, &plan, why) ||
+        !picture_fits(b->network, &j->source, &plan, 0, limit_now(b), why))
         return false;
     j->width_out = plan.width;
     j->height_out = plan.height;
@@ -257,6 +197,24 @@ static bool compute_job(batch *b, job *j, trouble *why)
     return true;
 }
 
+static void compute_clip(batch *b, job *j)
+{
+    trouble why = {""};
+    current = j->in;
+    progress_file(&b->progress, j->in, j->out);
+    if (b->in->to_folder && !b->opt->dry_run && !make_parents(j->out, &why)) {
+        job_failed(b, j, why.text);
+        return;
+    }
+    clip_end end = clip_run(j, b->network, b->opt, &b->progress, limit_now(b), &b->held, &why);
+    if (end == CLIP_FAILED)
+        job_failed(b, j, why.text);
+    else if (end == CLIP_STOPPED)
+        job_stopped(b, j);
+    else
+        job_done(b, j, JOB_DONE, "done");
+}
+
 static void compute(batch *b)
 {
     job *j;
@@ -264,7 +222,9 @@ static void compute(batch *b)
         trouble why = {""};
         if (stopping(b))
             job_stopped(b, j);
-        else if (!compute_job(b, j, &why) && caught)
+        else if (j->clip)
+            compute_clip(b, j);
+        else if (!compute_job(b, j, &why) && stop_asked())
             job_stopped(b, j);
         else if (why.text[0])
             job_failed(b, j, why.text);
@@ -289,7 +249,8 @@ static void tell_model(batch *b)
                   bytes_text(m->weight_bytes, bytes, sizeof bytes),
                   oriel_device_name(b->network->device));
     if (b->in->others || b->in->folders)
-        progress_note(&b->progress, "left alone: %d files that are no pictures, %d folders",
+        progress_note(&b->progress,
+                      "left alone: %d files that are neither pictures nor clips, %d folders",
                       b->in->others, b->in->folders);
 }
 
@@ -312,8 +273,8 @@ static int finish(batch *b)
     bool quiet = !b->opt->verbose && b->in->count == 1 && !stopped && !count[JOB_SKIPPED];
     progress_end(&b->progress, count[JOB_DONE], count[JOB_SKIPPED], count[JOB_FAILED], stopped,
                  quiet || b->opt->dry_run);
-    if (caught)
-        return 128 + caught;
+    if (stop_asked())
+        return 128 + stop_asked();
     return count[JOB_FAILED] || stopped || !reported ? EXIT_SOME_FAILED : EXIT_DONE;
 }
 
@@ -322,7 +283,7 @@ int batch_run(inputs *in, const network *n, const batch_options *opt)
     batch b = {.in = in, .network = n, .opt = opt};
     pthread_t reading, writing_thread;
     int code = EXIT_SOME_FAILED;
-    catch_signals();
+    stop_catch();
     progress_begin(&b.progress, (progress_kind)opt->progress, in->count);
     oriel_log_set(note_log, &b.progress, opt->verbose ? ORIEL_LOG_INFO : ORIEL_LOG_WARN);
     if (opt->verbose)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pictures by the thousand through one network: what upscale and restore share. */
+/* Pictures by the thousand, and clips, through one network: what upscale and restore share. */
 #ifndef TOOLS_BATCH_H
 #define TOOLS_BATCH_H
 
@@ -10,7 +10,17 @@
 
 #define PRECISION_WORDS "f32|bf16"
 #define PAD_WORDS       "reflect|symmetric"
-#define FORMAT_WORDS    "auto|png|pnm"
+#define FORMAT_WORDS    "auto|png|pnm|y4m|raw|matroska|mp4|mov|webm|avi|mpegts|nut"
+
+/* What is said of clips alone. */
+typedef struct clip_options {
+    const char *codec, *preset, *pix_fmt, *raw;
+    const char *from_text, *to_text, *fps_text;
+    double crf; /* 0: the library's */
+    bool ffv1, no_audio, no_subtitles, resume;
+    double from, to; /* seconds; to 0: the end */
+    int rate[2];     /* of pictures that become a clip; 0, 0: not said */
+} clip_options;
 
 typedef struct batch_options {
     const char *out, *model, *key, *report, *shard_text;
@@ -19,9 +29,10 @@ typedef struct batch_options {
     int precision, pad, alpha, depth, format, progress; /* indices of the words */
     bool recursive, skip_existing, overwrite, drop_metadata, fail_fast, dry_run, verbose;
     int shard, shards;
+    clip_options clip;
 } batch_options;
 
-enum { BATCH_MAX_OPTIONS = 32 };
+enum { BATCH_MAX_OPTIONS = 48 };
 
 /* The defaults that are not zero. */
 batch_options batch_defaults(void);
@@ -29,6 +40,10 @@ batch_options batch_defaults(void);
 void batch_table(arg_option table[BATCH_MAX_OPTIONS], const arg_option *own, batch_options *b);
 /* Check what args_parse() cannot. Returns ARGS_GO_ON or an exit code. */
 int batch_check(const char *command, batch_options *b);
+
+/* --format, of pictures and of clips; AUTO and NULL: as a file's name says. */
+oriel_image_format batch_image_format(const batch_options *b);
+const char *batch_container(const batch_options *b);
 
 /* Read, compute and write all files, three threads; or say what that would take (--dry-run).
  * Returns the exit code. */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* oriel info: what is in a checkpoint. */
+/* oriel info: what is in a checkpoint, or what a clip is. */
 #include <inttypes.h>
 #include <string.h>
 
 #include <oriel/models.h>
 
 #include "args.h"
+#include "cmd_info_clip.h"
+#include "kind.h"
 #include "tool.h"
 
 typedef struct info {
@@ -23,6 +25,7 @@ static const char more[] =
     "described, --key takes another. Buffers such as attn_mask are no parameters. Of an index, "
     "the\n"
     "SHA-256 is that of its shards' digests, in the order of their names.\n"
+    "Of a clip: container, codec, size, format, colour (code points of ITU-T H.273), rate.\n"
     "\n"
     "exit codes: 0 all described, 1 some files could not be read, 2 misused, 3 none could\n";
 
@@ -140,8 +143,10 @@ static bool describe(const info *o, const char *path)
 {
     oriel_checkpoint *c = NULL;
     oriel_checkpoint_info i;
-    bool ok = !oriel_checkpoint_open(&c, strcmp(path, "-") ? path : "/dev/stdin", &o->opt);
-    if (ok) {
+    bool clip = kind_of(path) == KIND_CLIP;
+    bool ok = clip ? info_clip(path, o->json)
+                   : !oriel_checkpoint_open(&c, strcmp(path, "-") ? path : "/dev/stdin", &o->opt);
+    if (ok && !clip) {
         oriel_checkpoint_describe(c, &i);
         ok = o->json ? print_json(path, c, &i, o->tensors)
                      : print_for_people(path, c, &i, o->tensors);
@@ -179,10 +184,8 @@ int cmd_info(int argc, char **argv)
         ARG_FLAG("json", 0, &o.json, "one JSON object a line"),
         ARG_END,
     };
-    const arg_command self = {
-        "info", "FILE...", "Describe checkpoints: format, architecture, parameters, SHA-256.",
-        more,   options,   1,
-        -1};
+    const arg_command self = {"info", "FILE...", "Describe checkpoints and clips.", more, options,
+                              1,      -1};
     int code = args_parse(&self, &argc, argv);
     if (code != ARGS_GO_ON)
         return code;

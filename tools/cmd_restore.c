@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* oriel restore: pictures through a network that keeps their size. */
+/* oriel restore: pictures and clips through a network that keeps their size. */
 #include "batch.h"
 
 static const char more[] =
-    "IN is a picture, a folder of pictures, or - for stdin. Several inputs, or a folder, are\n"
-    "written into the folder OUT, as PNG; where a.png and a.jpg meet, the second becomes\n"
-    "a.jpg.png. Outputs appear under their names when they are complete, and none that\n"
-    "exists is replaced without -f.\n"
+    "IN is a picture, a clip, a folder of these, or - for stdin. Several inputs, or a folder, are\n"
+    "written into the folder OUT: pictures as PNG, clips as what they were; where a.png and a.jpg\n"
+    "meet, the second becomes a.jpg.png. Outputs appear under their names when they are complete,\n"
+    "and none that exists is replaced without -f.\n"
+    "\n"
+    "A clip keeps its times, its colours, and its audio, subtitles and chapters. Stopped, it is\n"
+    "out.part.mp4, which plays; --resume goes on from there. With -o out/%06d.png it becomes\n"
+    "pictures; pictures become a clip with -o out.mp4 --fps 24.\n"
     "\n"
     "exit codes: 0 all done, 1 some files failed (named at the end), 2 misused, 3 trouble\n"
     "with the model, 130 stopped by Ctrl-C (what was written is complete)\n";
@@ -23,7 +27,7 @@ int cmd_restore(int argc, char **argv)
     batch_table(options, own, &b);
     const arg_command self = {"restore",
                               "--model FILE IN... -o OUT",
-                              "Remove noise or JPEG artefacts from pictures.",
+                              "Remove noise or JPEG artefacts from pictures and clips.",
                               more,
                               options,
                               1,

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* oriel upscale: enlarge pictures. */
+/* oriel upscale: enlarge pictures and clips. */
 #include "batch.h"
 
 static const char more[] =
-    "IN is a picture, a folder of pictures, or - for stdin. Several inputs, or a folder, are\n"
-    "written into the folder OUT, as PNG; where a.png and a.jpg meet, the second becomes\n"
-    "a.jpg.png. Outputs appear under their names when they are complete, and none that\n"
-    "exists is replaced without -f.\n"
+    "IN is a picture, a clip, a folder of these, or - for stdin. Several inputs, or a folder, are\n"
+    "written into the folder OUT: pictures as PNG, clips as what they were; where a.png and a.jpg\n"
+    "meet, the second becomes a.jpg.png. Outputs appear under their names when they are complete,\n"
+    "and none that exists is replaced without -f.\n"
+    "\n"
+    "A clip keeps its times, its colours, and its audio, subtitles and chapters. Stopped, it is\n"
+    "out.part.mp4, which plays; --resume goes on from there. With -o out/%06d.png it becomes\n"
+    "pictures; pictures become a clip with -o out.mp4 --fps 24.\n"
     "\n"
     "Without --model, the scale chooses between the models swinir-light-x2 and -x4 (in\n"
     "$ORIEL_MODELS, or where oriel is installed); without --scale it is the model's, or 4.\n"
@@ -28,7 +32,7 @@ int cmd_upscale(int argc, char **argv)
     };
     arg_option options[BATCH_MAX_OPTIONS];
     batch_table(options, own, &b);
-    const arg_command self = {"upscale", "IN... -o OUT", "Enlarge pictures.", more, options, 1, -1};
+    const arg_command self = {"upscale", "IN... -o OUT", "Enlarge pictures and clips.", more, options, 1, -1};
 
     int code = args_parse(&self, &argc, argv);
     if (code != ARGS_GO_ON || (code = batch_check("upscale", &b)) != ARGS_GO_ON)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool frame_new(frame *f, int width, int height, int channels, trouble *why)
+bool frame_new(frame *f, int width, int height, int channels, trouble *why)
 {
     size_t pixels = (size_t)width * (size_t)height;
     *f = (frame){NULL, width, height, channels};
@@ -34,7 +34,7 @@ static bool give_up(frame *f, trouble *why)
     return trouble_set(why, "%s", oriel_error());
 }
 
-static oriel_tensor view(const frame *f) /* (Y, X, C) */
+oriel_tensor frame_view(const frame *f)
 {
     return oriel_tensor_of(f->data, ORIEL_F32, 3, (int64_t[3]){f->height, f->width, f->channels});
 }
@@ -49,12 +49,13 @@ bool frame_read(frame *f, const oriel_image *src, int first, int count, trouble 
 {
     if (!frame_new(f, src->width, src->height, count, why))
         return false;
-    return !oriel_image_to_tensor(src, first, view(f)) || give_up(f, why);
+    return !oriel_image_to_tensor(src, first, frame_view(f)) || give_up(f, why);
 }
 
 bool frame_write(const frame *f, oriel_image *dst, int first, trouble *why)
 {
-    return !oriel_image_from_tensor(dst, first, view(f)) || trouble_set(why, "%s", oriel_error());
+    return !oriel_image_from_tensor(dst, first, frame_view(f)) ||
+           trouble_set(why, "%s", oriel_error());
 }
 
 /* ---- colours under alpha ------------------------------------------------------------------ */
@@ -268,7 +269,7 @@ static bool run_tiles(const network *n, const oriel_tiles *t, const frame *in, f
     for (int i = 0; ok && i < count; i++) {
         copy_tile(&padded, oriel_tiles_get(t, i), &from);
         ok = run(n, &from, &to, work, progress, why);
-        if (ok && oriel_tiles_blend(t, i, scale, view(out), view(&to)))
+        if (ok && oriel_tiles_blend(t, i, scale, frame_view(out), frame_view(&to)))
             ok = trouble_set(why, "%s", oriel_error());
     }
     if (ok)
@@ -310,6 +311,16 @@ bool frame_pass(frame *f, const network *n, frame_progress *progress, trouble *w
     return replace(f, &out);
 }
 
+bool frame_run(frame *f, const network *n, const picture_plan *plan, frame_progress *progress,
+               trouble *why)
+{
+    int channels = f->channels;
+    bool ok = frame_spread(f, n->info.channels, why);
+    for (int pass = 0; ok && pass < plan->passes; pass++)
+        ok = frame_pass(f, n, progress, why);
+    return ok && frame_gather(f, channels) && frame_resize(f, plan->width, plan->height, why);
+}
+
 bool frame_resize(frame *f, int width, int height, trouble *why)
 {
     frame to;
@@ -318,7 +329,7 @@ bool frame_resize(frame *f, int width, int height, trouble *why)
     if (!frame_new(&to, width, height, f->channels, why))
         return false;
     oriel_resize_options opt = {ORIEL_BICUBIC, ORIEL_RESIZE_PIL};
-    if (oriel_resize(view(&to), view(f), &opt))
+    if (oriel_resize(frame_view(&to), frame_view(f), &opt))
         return give_up(&to, why);
     return replace(f, &to);
 }

@@ -21,6 +21,9 @@ typedef struct frame_progress {
 bool frame_is_tiled(const network *n, int64_t width, int64_t height);
 bool frame_tiles(const network *n, int width, int height, oriel_tiles *tiles, trouble *why);
 
+/* A frame of zeros. */
+bool frame_new(frame *f, int width, int height, int channels, trouble *why);
+oriel_tensor frame_view(const frame *f); /* (Y, X, C) */
 bool frame_read(frame *f, const oriel_image *src, int first, int count, trouble *why);
 bool frame_write(const frame *f, oriel_image *dst, int first, trouble *why); /* clamps */
 /* Give the pixels whose mask (Y, X) is 0 the colour of their nearest neighbours whose is not; a
@@ -32,6 +35,9 @@ bool frame_spread(frame *f, int channels, trouble *why);
 bool frame_gather(frame *f, int channels);
 /* Once through the network; the result is clamped to 0..1. */
 bool frame_pass(frame *f, const network *n, frame_progress *progress, trouble *why);
+/* All passes of the plan, then exactly its size; with the channels that f has. */
+bool frame_run(frame *f, const network *n, const picture_plan *plan, frame_progress *progress,
+               trouble *why);
 bool frame_resize(frame *f, int width, int height, trouble *why); /* bicubic, antialiased */
 void frame_free(frame *f);
 

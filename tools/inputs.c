@@ -9,29 +9,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What a folder is searched for: also what the library cannot read, so that it is named as failed
- * and not silently left out. */
-static const char *const picture_extensions[] = {
-    ".png", ".jpg",  ".jpeg", ".jpe",  ".bmp",  ".tga",  ".pnm", ".ppm", ".pgm", ".pbm", ".pam",
-    ".gif", ".webp", ".tif",  ".tiff", ".avif", ".heic", ".jxl", ".jp2", ".psd", ".hdr", ".exr",
-};
-static const char *const written_extensions[] = {".png", ".pnm", ".ppm", ".pgm", ".pam"};
+#include <oriel/video.h>
 
-static bool one_of(const char *word, const char *const *list, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!strcasecmp(word, list[i]))
-            return true;
-    return false;
-}
-
-#define ONE_OF(word, list) one_of(word, list, sizeof(list) / sizeof(list)[0])
+#include "kind.h"
 
 typedef struct walk {
     inputs *in;
     const inputs_options *opt;
-    struct stat out;       /* the output folder, which is not walked into; zero if there is none */
-    const char *extension; /* of files written into folders */
+    struct stat out; /* the output folder, which is not walked into; zero if there is none */
     trouble *why;
 } walk;
 
@@ -49,17 +34,39 @@ static job *add(inputs *in)
     return &in->list[in->count++];
 }
 
+/* What a clip becomes in a folder: the same, where that can be written as a rule. */
+static const char *clip_ending(const inputs_options *opt, const char *name)
+{
+    static const char *const same[] = {".mp4", ".m4v", ".mov",  ".mkv", ".webm", ".avi",
+                                       ".ts",  ".mts", ".m2ts", ".flv", ".3gp",  ".y4m"};
+    if (opt->ending)
+        return opt->ending;
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++)
+        if (!strcasecmp(extension(name), same[i]))
+            return same[i];
+    if (!strcasecmp(extension(name), ".gif"))
+        return ".mp4";
+    return oriel_video_has_ffmpeg() ? ".mkv" : ".y4m";
+}
+
 /* A file that goes to OUT/relative, with the extension of what is written. */
-static void add_to_folder(walk *w, const char *path, const char *relative)
+static void add_to_folder(walk *w, const char *path, const char *relative, bool clip)
 {
     job *j = add(w->in);
     const char *name = !strcmp(relative, "-") ? "stdin" : relative;
     size_t length = strlen(w->opt->out);
     const char *slash = length && w->opt->out[length - 1] == '/' ? "" : "/";
+    const char *picture = w->opt->format == ORIEL_IMAGE_PNM ? ".pnm" : ".png";
     j->in = need_text("%s", path);
+    j->clip = clip;
     j->stem = need_text("%s%s%.*s", w->opt->out, slash,
                         (int)(strlen(name) - strlen(extension(name))), name);
-    j->out = need_text("%s%s", j->stem, w->extension);
+    j->out = need_text("%s%s", j->stem, clip ? clip_ending(w->opt, name) : picture);
+}
+
+static bool is_clip(const inputs_options *opt, const char *path)
+{
+    return opt->raw || kind_of(path) == KIND_CLIP;
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b)
@@ -73,8 +80,8 @@ static int is_shown(const struct dirent *e)
            strcasecmp(e->d_name, "thumbs.db");
 }
 
-/* Add the pictures of a folder in the order of their names. Folders that are links are not
- * followed: they may lead back. */
+/* Add the pictures and clips of a folder in the order of their names. Folders that are links are
+ * not followed: they may lead back. */
 static bool add_folder(walk *w, const char *path, const char *relative)
 {
     struct dirent **entry;
@@ -93,8 +100,8 @@ static bool add_folder(walk *w, const char *path, const char *relative)
                 w->in->folders++;
             else
                 ok = ok && add_folder(w, file, name);
-        } else if (known && S_ISREG(st.st_mode) && ONE_OF(extension(name), picture_extensions)) {
-            add_to_folder(w, file, name);
+        } else if (known && S_ISREG(st.st_mode) && kind_of_name(name) != KIND_UNKNOWN) {
+            add_to_folder(w, file, name, kind_of_name(name) == KIND_CLIP);
         } else if (!output) {
             w->in->others++;
         }
@@ -108,10 +115,10 @@ static bool add_folder(walk *w, const char *path, const char *relative)
 
 static int is_picture(const struct dirent *e)
 {
-    return is_shown(e) && ONE_OF(extension(e->d_name), picture_extensions);
+    return is_shown(e) && kind_of_name(e->d_name) == KIND_PICTURE;
 }
 
-int inputs_list(const char *folder, char ***names, trouble *why)
+int inputs_list(const char *folder, char ***list, trouble *why)
 {
     struct dirent **entry;
     int n = scandir(folder, &entry, is_picture, by_name);
@@ -119,9 +126,9 @@ int inputs_list(const char *folder, char ***names, trouble *why)
         trouble_set(why, "%s: %s", folder, strerror(errno));
         return -1;
     }
-    *names = need((size_t)n, sizeof **names);
+    *list = need((size_t)n, sizeof **list);
     for (int i = 0; i < n; i++) {
-        (*names)[i] = need_text("%s", entry[i]->d_name);
+        (*list)[i] = need_text("%s", entry[i]->d_name);
         free(entry[i]);
     }
     free(entry);
@@ -129,11 +136,6 @@ int inputs_list(const char *folder, char ***names, trouble *why)
 }
 
 /* ---- names -------------------------------------------------------------------------------- */
-
-static int by_stem(const void *a, const void *b)
-{
-    return strcmp((*(job *const *)a)->stem, (*(job *const *)b)->stem);
-}
 
 static int by_out(const void *a, const void *b)
 {
@@ -144,23 +146,29 @@ static int by_out(const void *a, const void *b)
 
 /* a.png and a.jpg would both become a.png: the one that is not a PNG becomes a.jpg.png. What is
  * still the same after that (x/a.png and y/a.png) is refused. */
-static bool settle_names(inputs *in, const char *written, trouble *why)
+static bool settle_names(inputs *in, trouble *why)
 {
     job **list = need((size_t)in->count, sizeof(job *));
     bool ok = true;
     for (int i = 0; i < in->count; i++)
         list[i] = &in->list[i];
-    qsort(list, (size_t)in->count, sizeof *list, by_stem);
+    qsort(list, (size_t)in->count, sizeof *list, by_out);
     for (int i = 0, end; i < in->count; i = end) {
-        for (end = i + 1; end < in->count && !strcmp(list[i]->stem, list[end]->stem); end++)
+        char *shared = list[i]->out;
+        const char *written = extension(shared);
+        for (end = i + 1; end < in->count && !strcmp(shared, list[end]->out); end++)
             ;
-        for (int k = i; k < end && end - i > 1; k++) {
+        bool alone = end - i == 1;
+        shared = need_text("%s", shared);
+        written = shared + strlen(shared) - strlen(written);
+        for (int k = i; k < end && !alone; k++) {
             const char *ending = extension(list[k]->in);
             if (strcasecmp(ending, written)) {
                 free(list[k]->out);
                 list[k]->out = need_text("%s%s%s", list[k]->stem, ending, written);
             }
         }
+        free(shared);
     }
     qsort(list, (size_t)in->count, sizeof *list, by_out);
     for (int i = 1; ok && i < in->count; i++)
@@ -184,39 +192,82 @@ static int by_id(const void *a, const void *b)
     return x->ino < y->ino ? -1 : x->ino > y->ino;
 }
 
+/* Files that the inputs are, sorted. To be freed. */
+static file_id *input_ids(const inputs *in, size_t *count)
+{
+    size_t most = 0, n = 0;
+    struct stat st;
+    for (int i = 0; i < in->count; i++)
+        most += 1 + (size_t)in->list[i].series.count;
+    file_id *ids = need(most, sizeof *ids);
+    for (int i = 0; i < in->count; i++) {
+        const job *j = &in->list[i];
+        if (strcmp(j->in, "-") && !stat(j->in, &st))
+            ids[n++] = (file_id){st.st_dev, st.st_ino};
+        for (int k = 0; k < j->series.count; k++)
+            if (!stat(j->series.list[k], &st))
+                ids[n++] = (file_id){st.st_dev, st.st_ino};
+    }
+    qsort(ids, n, sizeof *ids, by_id);
+    *count = n;
+    return ids;
+}
+
+/* A clip that was begun before is neither lost nor gone on with unasked. */
+static bool check_part(const job *j, const inputs_options *opt, trouble *why)
+{
+    struct stat st;
+    if (!j->clip || kind_is_numbered(j->out) || opt->resume || opt->overwrite)
+        return true;
+    char *part = inputs_part(j->out);
+    if (!stat(part, &st) && S_ISREG(st.st_mode))
+        trouble_set(why,
+                    "%s is there, of a run that was stopped: --resume goes on from it, -f "
+                    "begins again",
+                    part);
+    free(part);
+    return !why->text[0];
+}
+
 /* Outputs that exist: refused before hours of work, not after; and never an input. */
 static bool check_existing(const inputs *in, const inputs_options *opt, trouble *why)
 {
-    file_id *ids = need((size_t)in->count, sizeof *ids);
-    size_t n = 0;
+    size_t n;
+    file_id *ids = input_ids(in, &n);
     int exist = 0;
-    const char *first = NULL;
-    bool ok = true;
+    char *first = NULL;
+    bool ok = true, keep = opt->skip_existing || opt->resume;
     struct stat st;
-    for (int i = 0; i < in->count; i++)
-        if (strcmp(in->list[i].in, "-") && !stat(in->list[i].in, &st))
-            ids[n++] = (file_id){st.st_dev, st.st_ino};
-    qsort(ids, n, sizeof *ids, by_id);
     for (int i = 0; ok && i < in->count; i++) {
-        const char *out = in->list[i].out;
-        if (!strcmp(out, "-") || stat(out, &st))
+        const job *j = &in->list[i];
+        if (!strcmp(j->out, "-"))
             continue;
+        bool mine = !opt->shards || i % opt->shards == opt->shard - 1;
+        char *out = kind_is_numbered(j->out) && j->clip ? inputs_numbered(j->out, 1)
+                                                        : need_text("%s", j->out);
+        bool there = !stat(out, &st);
         file_id id = {st.st_dev, st.st_ino};
-        if (S_ISDIR(st.st_mode))
+        if (there && S_ISDIR(st.st_mode))
             ok = trouble_set(why, "%s is a folder", out);
-        else if (!opt->skip_existing && bsearch(&id, ids, n, sizeof *ids, by_id))
+        else if (there && S_ISREG(st.st_mode) && !keep && bsearch(&id, ids, n, sizeof *ids, by_id))
             ok = trouble_set(why, "%s is an input too: give another place to write to", out);
-        else if ((!opt->shards || i % opt->shards == opt->shard - 1) && !exist++)
-            first = out;
+        else if (there && (S_ISREG(st.st_mode) || !j->clip) && mine && !exist++)
+            first = need_text("%s", out);
+        else if (!there && mine)
+            ok = check_part(j, opt, why);
+        free(out);
     }
+    if (ok && exist && !opt->overwrite && !keep) {
+        if (exist == 1)
+            ok = trouble_set(why, "%s exists: -f replaces it, --skip-existing keeps it", first);
+        else
+            ok = trouble_set(
+                why, "%d outputs exist (%s is the first): -f replaces, --skip-existing keeps",
+                exist, first);
+    }
+    free(first);
     free(ids);
-    if (!ok || !exist || opt->overwrite || opt->skip_existing)
-        return ok;
-    if (exist == 1)
-        return trouble_set(why, "%s exists: -f replaces it, --skip-existing keeps it", first);
-    return trouble_set(why,
-                       "%d outputs exist (%s is the first): -f replaces, --skip-existing keeps",
-                       exist, first);
+    return ok;
 }
 
 static void keep_shard(inputs *in, int shard, int shards)
@@ -230,6 +281,7 @@ static void keep_shard(inputs *in, int shard, int shards)
             free(j->in);
             free(j->out);
             free(j->stem);
+            names_free(&j->series);
         }
     }
     in->count = kept;
@@ -237,61 +289,110 @@ static void keep_shard(inputs *in, int shard, int shards)
 
 /* ---- one output --------------------------------------------------------------------------- */
 
-static bool add_single(inputs *in, const char *path, const inputs_options *opt, trouble *why)
+static job *add_one(inputs *in, const char *path, const char *out)
 {
     job *j = add(in);
     j->in = need_text("%s", path);
-    j->out = need_text("%s", opt->out);
-    j->stem = need_text("%s", opt->out);
-    if (!strcmp(opt->out, "-"))
-        return !isatty(STDOUT_FILENO) ||
-               trouble_set(why, "a picture is not written to a terminal: redirect the output");
-    if (opt->format == ORIEL_IMAGE_AUTO && !ONE_OF(extension(opt->out), written_extensions))
-        return trouble_set(why, "%s: the name of an output ends in .png, .pnm, .ppm, .pgm or .pam",
-                           opt->out);
+    j->out = need_text("%s", out);
+    j->stem = need_text("%s", out);
+    return j;
+}
+
+static bool add_single(inputs *in, const char *path, const inputs_options *opt, trouble *why)
+{
+    job *j = add_one(in, path, opt->out);
+    bool pipe = !strcmp(opt->out, "-");
+    j->clip = is_clip(opt, path);
+    if (pipe && isatty(STDOUT_FILENO))
+        return trouble_set(why, "a %s is not written to a terminal: redirect the output",
+                           j->clip ? "clip" : "picture");
+    if (j->clip && opt->format != ORIEL_IMAGE_AUTO)
+        return trouble_set(why, "%s is a clip: its pictures get names such as out/%%06d.png", path);
+    if (pipe || (!j->clip && opt->format != ORIEL_IMAGE_AUTO))
+        return true;
+    if (j->clip && (kind_is_written(opt->out) || (!opt->container && !extension(opt->out)[0])))
+        return trouble_set(why,
+                           "%s: %s is a clip, and OUT for it is a name such as out.mp4, for its "
+                           "pictures out/%%06d.png, or a folder that exists or ends in /",
+                           opt->out, path);
+    return j->clip || kind_is_written(opt->out) ||
+           trouble_set(why, "%s: the name of an output ends in .png, .pnm, .ppm, .pgm or .pam",
+                       opt->out);
+}
+
+/* Frames to or from pictures: one job, whatever the operands. */
+static bool add_series(inputs *in, const names *operands, const inputs_options *opt, trouble *why)
+{
+    const char *path = operands->list[0];
+    bool one_clip = operands->count == 1 && !is_folder(path) && is_clip(opt, path);
+    job *j = add_one(in, path, opt->out);
+    j->clip = true;
+    if (!strcmp(opt->out, "-") && isatty(STDOUT_FILENO))
+        return trouble_set(why, "a clip is not written to a terminal: redirect the output");
+    if (kind_is_numbered(opt->out) && opt->container)
+        return trouble_set(why, "%s is the name of pictures, --format of a clip", opt->out);
+    if (!kind_is_numbered(opt->out) && opt->format != ORIEL_IMAGE_AUTO)
+        return trouble_set(why, "%s is the name of a clip, --format of pictures", opt->out);
+    return one_clip || series_collect(&j->series, operands, why);
+}
+
+static bool collect(inputs *in, const names *operands, const inputs_options *opt, trouble *why)
+{
+    walk w = {in, opt, {0}, why};
+    const char *first = operands->list[0];
+    size_t length = strlen(opt->out);
+    bool folder_in = false, pipe_in = false, pipe_out = !strcmp(opt->out, "-");
+    for (int i = 0; i < operands->count; i++) {
+        folder_in = folder_in || is_folder(operands->list[i]);
+        pipe_in = pipe_in || !strcmp(operands->list[i], "-");
+    }
+    bool exists = !stat(opt->out, &w.out);
+    bool folder_out = (exists && S_ISDIR(w.out.st_mode)) || opt->out[length - 1] == '/';
+    if (pipe_in && operands->count > 1)
+        return trouble_set(why, "'-' must be the only input");
+    if (!folder_out && (kind_of_name(opt->out) == KIND_CLIP || kind_is_numbered(opt->out) ||
+                        (opt->container &&
+                         (pipe_out || operands->count > 1 || folder_in || !is_clip(opt, first)))))
+        return add_series(in, operands, opt, why);
+    in->to_folder = folder_out || folder_in || operands->count > 1;
+    if (in->to_folder && pipe_out)
+        return trouble_set(why, "one picture at a time goes to stdout");
+    if (in->to_folder && exists && !S_ISDIR(w.out.st_mode))
+        return trouble_set(why, "%s is not a folder", opt->out);
+    if (!in->to_folder)
+        return add_single(in, first, opt, why);
+    for (int i = 0; i < operands->count; i++) {
+        const char *path = operands->list[i];
+        if (!is_folder(path))
+            add_to_folder(&w, path, base_name(path), is_clip(opt, path));
+        else if (!add_folder(&w, path, ""))
+            return false;
+    }
     return true;
 }
 
 bool inputs_collect(inputs *in, char *const *operands, int count, const inputs_options *opt,
                     trouble *why)
 {
-    walk w = {in, opt, {0}, opt->format == ORIEL_IMAGE_PNM ? ".pnm" : ".png", why};
-    size_t length = strlen(opt->out);
-    bool folder_in = false, pipe_in = false;
+    names expanded;
     *in = (inputs){0};
-    for (int i = 0; i < count; i++) {
-        folder_in = folder_in || is_folder(operands[i]);
-        pipe_in = pipe_in || !strcmp(operands[i], "-");
-    }
-    bool exists = !stat(opt->out, &w.out);
-    bool folder_out = exists && S_ISDIR(w.out.st_mode);
-    if (pipe_in && count > 1)
-        return trouble_set(why, "'-' must be the only input");
-    if (opt->overwrite && opt->skip_existing)
-        return trouble_set(why, "-f and --skip-existing exclude each other");
-    in->to_folder = folder_out || folder_in || count > 1 || opt->out[length - 1] == '/';
-    if (in->to_folder && !strcmp(opt->out, "-"))
-        return trouble_set(why, "one picture at a time goes to stdout");
-    if (in->to_folder && exists && !folder_out)
-        return trouble_set(why, "%s is not a folder", opt->out);
-    if (!in->to_folder && !add_single(in, operands[0], opt, why))
-        return false;
-    for (int i = 0; in->to_folder && i < count; i++) {
-        if (!is_folder(operands[i]))
-            add_to_folder(&w, operands[i], base_name(operands[i]));
-        else if (!add_folder(&w, operands[i], ""))
-            return false;
-    }
-    if (!in->count)
-        return trouble_set(why, "no pictures in %s%s", operands[0],
-                           in->folders ? " itself: -r looks into the folders inside" : "");
-    if (!settle_names(in, w.extension, why))
-        return false;
-    if (!check_existing(in, opt, why))
-        return false;
-    if (opt->shards)
+    bool ok = names_expand(&expanded, operands, count, why);
+    if (ok && opt->overwrite && (opt->skip_existing || opt->resume))
+        ok = trouble_set(why, "-f and --%s exclude each other",
+                         opt->resume ? "resume" : "skip-existing");
+    ok = ok && collect(in, &expanded, opt, why);
+    if (ok && !in->count)
+        ok = trouble_set(why, "no pictures in %s%s", operands[0],
+                         in->folders ? " itself: -r looks into the folders inside" : "");
+    ok = ok && settle_names(in, why) && check_existing(in, opt, why);
+    if (ok && opt->shards)
         keep_shard(in, opt->shard, opt->shards);
-    return true;
+    for (int i = 0; i < in->count; i++) {
+        in->clips += in->list[i].clip;
+        in->series += in->list[i].series.count > 0;
+    }
+    names_free(&expanded);
+    return ok;
 }
 
 void inputs_free(inputs *in)
@@ -304,6 +405,7 @@ void inputs_free(inputs *in)
         free(j->out);
         free(j->stem);
         free(j->error);
+        names_free(&j->series);
     }
     free(in->list);
     *in = (inputs){0};

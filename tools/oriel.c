@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <oriel/core.h>
+#include <oriel/video.h>
 
 #include "args.h"
 #include "tool.h"
@@ -14,11 +15,13 @@ typedef struct command {
 } command;
 
 static const command commands[] = {
-    {"upscale", "IN... -o OUT", "enlarge pictures", cmd_upscale},
-    {"restore", "IN... -o OUT", "remove noise or JPEG artefacts from pictures", cmd_restore},
+    {"upscale", "IN... -o OUT", "enlarge pictures and clips", cmd_upscale},
+    {"restore", "IN... -o OUT", "remove noise or JPEG artefacts from pictures and clips",
+     cmd_restore},
     {"compare", "A B", "measure how far pictures differ: PSNR, SSIM", cmd_compare},
-    {"info", "FILE...", "describe checkpoints: architecture, parameters, SHA-256", cmd_info},
-    {"version", "", "print the version, the CPU's features and the threads", cmd_version},
+    {"info", "FILE...", "describe checkpoints (architecture, parameters, SHA-256) and clips",
+     cmd_info},
+    {"version", "", "print the version, the CPU's features, the threads, FFmpeg", cmd_version},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -81,6 +84,7 @@ int cmd_version(int argc, char **argv)
         return EXIT_SOME_FAILED;
     }
     printf("oriel %s, %s\n", oriel_version(), oriel_device_name(device));
+    printf("video: %s\n", oriel_video_backend());
     oriel_device_free(&device);
     return EXIT_DONE;
 }

@@ -93,6 +93,45 @@ bool picture_plan_make(const network *n, const oriel_image *src, picture_plan *p
     return true;
 }
 
+/* The largest --tile with which the picture, and `beside`, fit into `limit` bytes, or 0. */
+static int fitting_tile(const network *n, const oriel_image *src, uint64_t beside, uint64_t limit,
+                        uint64_t *bytes)
+{
+    int window = n->info.window > 0 ? n->info.window : 8;
+    for (int tile = 4096; tile >= 2 * window; tile /= 2) {
+        network tiled = *n;
+        picture_plan plan;
+        trouble why = {""};
+        tiled.tile = tile / window * window;
+        tiled.overlap = -1;
+        if (n->tile && tiled.tile >= n->tile)
+            continue;
+        if (picture_plan_make(&tiled, src, &plan, &why) && plan.bytes + beside <= limit) {
+            *bytes = plan.bytes + beside;
+            return tiled.tile;
+        }
+    }
+    return 0;
+}
+
+bool picture_fits(const network *n, const oriel_image *src, const picture_plan *plan,
+                  uint64_t beside, memory_limit limit, trouble *why)
+{
+    uint64_t small = 0;
+    char text[3][32];
+    const char *word = limit.asked ? "allowed" : "free";
+    if (plan->bytes + beside <= limit.bytes)
+        return true;
+    bytes_text(plan->bytes + beside, text[0], sizeof text[0]);
+    bytes_text(limit.bytes, text[1], sizeof text[1]);
+    int tile = fitting_tile(n, src, beside, limit.bytes, &small);
+    if (tile)
+        return trouble_set(why, "takes %s of memory where %s are %s: --tile %d takes %s", text[0],
+                           text[1], word, tile, bytes_text(small, text[2], sizeof text[2]));
+    return trouble_set(why, "takes %s of memory where %s are %s, and no tile is small enough",
+                       text[0], text[1], word);
+}
+
 /* ---- run ---------------------------------------------------------------------------------- */
 
 static double sample(const oriel_image *img, size_t i)
@@ -118,11 +157,7 @@ static bool run_channels(const network *n, const oriel_image *src, int first, in
 {
     frame f = {0};
     bool ok = frame_read(&f, src, first, count, why) && (!mask || frame_bleed(&f, mask, why)) &&
-              frame_spread(&f, n->info.channels, why);
-    for (int pass = 0; ok && pass < plan->passes; pass++)
-        ok = frame_pass(&f, n, progress, why);
-    ok = ok && frame_gather(&f, count) && frame_resize(&f, plan->width, plan->height, why) &&
-         frame_write(&f, dst, first, why);
+              frame_run(&f, n, plan, progress, why) && frame_write(&f, dst, first, why);
     frame_free(&f);
     return ok;
 }

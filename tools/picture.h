@@ -43,6 +43,16 @@ typedef struct picture_plan {
 /* False: the network cannot take the picture, and why. */
 bool picture_plan_make(const network *n, const oriel_image *src, picture_plan *plan, trouble *why);
 
+typedef struct memory_limit {
+    uint64_t bytes;
+    bool asked; /* by the user; else it is what the machine has free */
+} memory_limit;
+
+/* Whether the picture, and `beside` bytes that are not in its plan, fit into memory: a machine that
+ * swaps or kills helps nobody. False says which --tile would. */
+bool picture_fits(const network *n, const oriel_image *src, const picture_plan *plan,
+                  uint64_t beside, memory_limit limit, trouble *why);
+
 /* dst, which is all zero, becomes the result. progress is called as in oriel_run_options, from 0 to
  * 1 over the whole picture; where it returns false the work ends with `stopped` in *why. */
 bool picture_run(const network *n, const oriel_image *src, oriel_image *dst,

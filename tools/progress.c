@@ -72,6 +72,66 @@ static void draw_bar(progress *p)
     p->drawn = true;
 }
 
+/* Frames a second of this run; 0 while nothing is known. */
+static double frame_rate(const progress *p)
+{
+    double past = seconds_now() - p->clip_begun;
+    return past > 0 ? (double)(p->frames - p->frames_before) / past : 0;
+}
+
+static double clip_left(const progress *p)
+{
+    double rate = frame_rate(p);
+    return rate > 0 && p->frames_total ? (double)(p->frames_total - p->frames) / rate : NAN;
+}
+
+static double clip_percent(const progress *p)
+{
+    return p->frames_total ? 100.0 * (double)p->frames / (double)p->frames_total : NAN;
+}
+
+/* "[#####...............] 120/720 frames  17%  3.2 fps  0:03:08 left  name" */
+static void draw_clip(progress *p)
+{
+    struct winsize size = {0};
+    char bar[21], text[160], total[32] = "", left[48] = "", files[32] = "";
+    int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || !size.ws_col ? 80 : size.ws_col;
+    double eta = clip_left(p);
+    int filled = (int)(20 * p->part);
+    for (int i = 0; i < 20; i++)
+        bar[i] = i < filled ? '#' : '.';
+    bar[20] = 0;
+    if (p->total > 1)
+        snprintf(files, sizeof files, "%d/%d ", p->ended, p->total);
+    if (p->frames_total)
+        snprintf(total, sizeof total, "/%lld", (long long)p->frames_total);
+    if (isfinite(eta) && eta < 3600000)
+        snprintf(left, sizeof left, "%3d%%  %d:%02d:%02d left  ", (int)(100 * p->part),
+                 (int)eta / 3600, (int)eta / 60 % 60, (int)eta % 60);
+    wipe(p);
+    snprintf(text, sizeof text, "[%s] %s%lld%s frames  %.3g fps  %s", bar, files,
+             (long long)p->frames, total, frame_rate(p), left);
+    fprintf(stderr, "%.*s", columns - 1, text);
+    if ((int)strlen(text) < columns)
+        fprintf(stderr, "%.*s", columns - (int)strlen(text) - 1, base_name(p->input));
+    p->drawn = true;
+}
+
+static void print_frame(const progress *p)
+{
+    fputs("{\"event\":\"frame\",\"input\":", stderr);
+    json_string(stderr, p->input);
+    fprintf(stderr, ",\"frames\":%lld,\"total\":", (long long)p->frames);
+    json_number(stderr, p->frames_total ? (double)p->frames_total : NAN, 0);
+    fputs(",\"percent\":", stderr);
+    json_number(stderr, clip_percent(p), 1);
+    fputs(",\"fps\":", stderr);
+    json_number(stderr, frame_rate(p), 3);
+    fputs(",\"eta_s\":", stderr);
+    json_number(stderr, clip_left(p), 1);
+    fputs("}\n", stderr);
+}
+
 static void print_file(const progress *p)
 {
     fputs("{\"event\":\"file\",\"input\":", stderr);
@@ -91,9 +151,9 @@ static void show(progress *p, bool now)
         return;
     p->shown = time;
     if (p->kind == PROGRESS_BAR)
-        draw_bar(p);
+        p->clip ? draw_clip(p) : draw_bar(p);
     else if (p->kind == PROGRESS_JSON)
-        print_file(p);
+        p->clip ? print_frame(p) : print_file(p);
 }
 
 void progress_file(progress *p, const char *input, const char *output)
@@ -102,6 +162,7 @@ void progress_file(progress *p, const char *input, const char *output)
     p->input = input;
     p->output = output;
     p->part = 0;
+    p->clip = false;
     show(p, true);
     pthread_mutex_unlock(&p->lock);
 }
@@ -111,6 +172,35 @@ void progress_part(progress *p, double part)
     pthread_mutex_lock(&p->lock);
     p->part = part < 0 ? 0 : part > 1 ? 1 : part;
     show(p, false);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void progress_frames(progress *p, int64_t frames, int64_t total, int64_t before)
+{
+    pthread_mutex_lock(&p->lock);
+    if (!p->clip)
+        p->clip_begun = seconds_now();
+    p->clip = true;
+    p->frames = frames;
+    p->frames_total = total && total < frames ? frames : total;
+    p->frames_before = before;
+    p->part = p->frames_total ? (double)frames / (double)p->frames_total : 0;
+    show(p, false);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void progress_clip(progress *p, const char *input, const char *output, const char *fields)
+{
+    pthread_mutex_lock(&p->lock);
+    if (p->kind == PROGRESS_JSON) {
+        if (p->clip && p->input)
+            print_frame(p); /* the last count */
+        fputs("{\"event\":\"clip\",\"input\":", stderr);
+        json_string(stderr, input);
+        fputs(",\"output\":", stderr);
+        json_string(stderr, output);
+        fprintf(stderr, "%s}\n", fields);
+    }
     pthread_mutex_unlock(&p->lock);
 }
 

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #define PROGRESS_WORDS "auto|bar|json|none"
 typedef enum progress_kind {
@@ -24,6 +25,9 @@ typedef struct progress {
     double part;                /* of the file in work, 0..1 */
     const char *input, *output; /* of the file in work, or NULL */
     bool drawn;                 /* a bar stands on the terminal's line */
+    bool clip;                  /* the file in work is one: what follows is of it */
+    double clip_begun;          /* seconds_now() */
+    int64_t frames, frames_total, frames_before; /* written; all, 0 unknown; by an earlier run */
 } progress;
 
 void progress_begin(progress *p, progress_kind kind, int total);
@@ -31,6 +35,12 @@ void progress_destroy(progress *p);
 /* The file that is worked on from now; the strings must stay until the next. */
 void progress_file(progress *p, const char *input, const char *output);
 void progress_part(progress *p, double part);
+/* The file in work is a clip of which `frames` are written, `before` of them by an earlier run;
+ * total 0: unknown. */
+void progress_frames(progress *p, int64_t frames, int64_t total, int64_t before);
+/* What became of the clip: to programs as {"event":"clip",...FIELDS}, a text ",\"same\":3"; before
+ * progress_ended(). */
+void progress_clip(progress *p, const char *input, const char *output, const char *fields);
 /* The file in work waits for the writer now. */
 void progress_computed(progress *p);
 /* A file has ended (which waited for the writer, or did not): event is "done", "skipped", "failed"

@@ -6,8 +6,8 @@
 
 static const char *state_name(job_state s)
 {
-    static const char *const names[] = {"waiting", "done", "skipped", "failed", "stopped"};
-    return names[s];
+    static const char *const states[] = {"waiting", "done", "skipped", "failed", "stopped"};
+    return states[s];
 }
 
 static void write_job(FILE *f, const job *j)
@@ -22,6 +22,8 @@ static void write_job(FILE *f, const job *j)
                 j->height_in, j->width_out, j->height_out);
         json_number(f, j->seconds, 3);
     }
+    if (j->clip && j->state != JOB_SKIPPED)
+        fprintf(f, ", \"frames\": %lld, \"same\": %lld", (long long)j->frames, (long long)j->same);
     if (j->error) {
         fputs(", \"error\": ", f);
         json_string(f, j->error);
