@@ -21,6 +21,7 @@
 #include "core/cpu/panel.h"
 
 enum { STRIP = WIN_PAD, SUMS = VECS * 6, LONE = LANES / 4, S_BYTES = 65536, LINE = 64 };
+enum { SUM_KEYS = 64 /* summed by themselves: many keys alike do not add up their rounding */ };
 
 static const float NOTHING = -1e38f, LOG2_E = 1.442695041f;
 
@@ -84,6 +85,7 @@ typedef struct work { /* a worker's own, and the window and head that it is at *
     float          *q_mul;                  /* (queries + LANES) 1 / length, if cosine */
     const float    *lane_mul;               /* q_mul of the strip, or NULL */
     float          *q_copy, *k_copy, *v_copy, *out_copy;
+    float          *before;                 /* (SUMS, LANES) of values(): keys before these */
     float          *zeros;                  /* a row */
     float          *pairs;                  /* (keys / 2, Dv) of bf16 values */
 } work;
@@ -183,26 +185,43 @@ SIMD_INLINE void values(const work *w, char *const *out, int c, int i, const int
     const float *p = w->s + i;
     ptrdiff_t    at = (ptrdiff_t)c * LANES;
     int          last = w->plan->j->a.dim_v - (c + vecs - 1) * LANES;
+    int          j = 0, end;
     last = last < LANES ? last : LANES;
+    do {
+        bool first = j == 0;
+        end = oriel_axis_low(j + SUM_KEYS / PER_STEP, w->key_steps);
 #pragma GCC unroll 12
-    for (int a = 0; a < rows; a++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++)
-            o[a][v] = v_set(0.f);
-    for (int j = 0; j < w->key_steps; j++, p += w->ld) {
-        const char *val = w->rows.v[j] + 4 * at;
-        vec         x[VECS];
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++)
-            x[v] = v < vecs - 1 ? v_steps(val + 4 * v * LANES) : v_first_steps(val + 4 * v * LANES, last);
-#pragma GCC unroll 12
-        for (int a = 0; a < rows; a++) {
-            vec b = v_set(p[a]);
+        for (int a = 0; a < rows; a++)
 #pragma GCC unroll 4
             for (int v = 0; v < vecs; v++)
-                o[a][v] = v_mac(x[v], b, o[a][v]);
+                o[a][v] = v_set(0.f);
+        for (; j < end; j++, p += w->ld) {
+            const char *val = w->rows.v[j] + 4 * at;
+            vec         x[VECS];
+#pragma GCC unroll 4
+            for (int v = 0; v < vecs; v++)
+                x[v] = v < vecs - 1 ? v_steps(val + 4 * v * LANES) : v_first_steps(val + 4 * v * LANES, last);
+#pragma GCC unroll 12
+            for (int a = 0; a < rows; a++) {
+                vec b = v_set(p[a]);
+#pragma GCC unroll 4
+                for (int v = 0; v < vecs; v++)
+                    o[a][v] = v_mac(x[v], b, o[a][v]);
+            }
         }
-    }
+        if (!first)
+#pragma GCC unroll 12
+            for (int a = 0; a < rows; a++)
+#pragma GCC unroll 4
+                for (int v = 0; v < vecs; v++)
+                    o[a][v] = v_add(o[a][v], v_load(w->before + (a * vecs + v) * LANES));
+        if (end < w->key_steps)
+#pragma GCC unroll 12
+            for (int a = 0; a < rows; a++)
+#pragma GCC unroll 4
+                for (int v = 0; v < vecs; v++)
+                    v_store(w->before + (a * vecs + v) * LANES, o[a][v]);
+    } while (end < w->key_steps);
 #pragma GCC unroll 12
     for (int a = 0; a < rows; a++) {
         vec inv = v_set(w->inv[i + a]);
@@ -255,25 +274,29 @@ static inline int share(int n, int parts, int i)
 
 SIMD_INLINE void weights(work *w, int i, vec top)
 {
-    vec    sum = v_set(0.f), sum1 = sum;
+    vec    all = v_set(0.f);
     float *s = w->s + i;
     int    ld = w->ld, j = 0;
-    for (; j + 1 < w->keys; j += 2) {
-        const float *l = s + (ptrdiff_t)j * ld;
-        vec          a = exp2_of(v_sub(v_load(l), top)), b = exp2_of(v_sub(v_load(l + ld), top));
-        sum = v_add(sum, a);
-        sum1 = v_add(sum1, b);
-        put_weights(s, ld, j, a, b, true);
+    while (j < w->keys) {
+        vec sum = v_set(0.f), sum1 = sum;
+        int end = oriel_axis_low(j + SUM_KEYS, w->keys);
+        for (; j + 1 < end; j += 2) {
+            const float *l = s + (ptrdiff_t)j * ld;
+            vec          a = exp2_of(v_sub(v_load(l), top)), b = exp2_of(v_sub(v_load(l + ld), top));
+            sum = v_add(sum, a);
+            sum1 = v_add(sum1, b);
+            put_weights(s, ld, j, a, b, true);
+        }
+        if (j < end) {
+            vec a = exp2_of(v_sub(v_load(s + (ptrdiff_t)j * ld), top));
+            sum = v_add(sum, a);
+            put_weights(s, ld, j++, a, v_set(0.f), false);
+        }
+        all = v_add(all, v_add(sum, sum1));
     }
-    if (j < w->keys) {
-        vec a = exp2_of(v_sub(v_load(s + (ptrdiff_t)j * ld), top));
-        sum = v_add(sum, a);
-        put_weights(s, ld, j, a, v_set(0.f), false);
-    }
-    sum = v_add(sum, sum1);
     v_store(w->top + i, top);
-    v_store(w->sum + i, sum);
-    v_store(w->inv + i, v_div(v_set(1.f), sum));
+    v_store(w->sum + i, all);
+    v_store(w->inv + i, v_div(v_set(1.f), all));
 }
 
 /* Weights of `vecs` vectors of queries at lane i. */
@@ -312,6 +335,14 @@ SIMD_INLINE void channels(const work *w, char *const *out, int n, int c, const i
     case 3: if (VECS > 2) f(__VA_ARGS__, (VECS > 2 ? 3 : 1)); break;                               \
     default: if (VECS > 2) f(__VA_ARGS__, (VECS > 2 ? 4 : 1)); break;                              \
     }
+
+/* All channels. Not inline: gcc's registers for logits() suffer. */
+SIMD __attribute__((noinline)) static void outputs(const work *w, char *const *out, int n)
+{
+    int dims = (w->plan->j->a.dim_v + LANES - 1) / LANES, parts = (dims + VECS - 1) / VECS;
+    for (int p = 0, c = 0; p < parts; c += share(dims, parts, p++))
+        WITH_VECS(share(dims, parts, p), channels, w, out, n, c)
+}
 
 /* n steps from step d on, LANES at most, of a vector of queries. */
 SIMD_INLINE void turn(const work *w, const char *const *from, int l, int d, const int n)
@@ -387,7 +418,7 @@ SIMD static void lone(work *w, const char *q, const float *bias, int i)
 SIMD static void strip(work *w, int first, int vecs, int rest, int n)
 {
     const attn_job *j = w->plan->j;
-    int             full = vecs * LANES, dims = (j->a.dim_v + LANES - 1) / LANES, parts = (dims + VECS - 1) / VECS;
+    int             full = vecs * LANES;
     w->bias = w->at.bias + first;
     w->lane_mul = w->q_mul ? w->q_mul + first : NULL;
     take_queries(w, w->rows.q + first, full);
@@ -395,8 +426,7 @@ SIMD static void strip(work *w, int first, int vecs, int rest, int n)
         WITH_VECS(vecs - v < VECS ? vecs - v : VECS, lanes, w, v * LANES)
     for (int i = 0; i < rest; i++)
         lone(w, w->rows.q[first + full + i], w->bias + full + i, full + i);
-    for (int p = 0, c = 0; p < parts; c += share(dims, parts, p++))
-        WITH_VECS(share(dims, parts, p), channels, w, w->rows.out + first, n, c)
+    outputs(w, w->rows.out + first, n);
     for (int i = 0; j->io->lse.data && i < n; i++)
         ((float *)j->io->lse.data)[w->at.lse + w->at.shape->lse[first + i]] =
             logf(w->sum[i]) + w->top[i] * 0.6931471806f;
@@ -590,6 +620,7 @@ static size_t work_at(work *w, const win_plan *p, char *memory)
         w->q_mul = part(memory, &at, q + LANES, sizeof(float));
     if (PER_STEP > 1)
         w->pairs = part(memory, &at, (k + 1) / 2 * dv, sizeof(float));
+    w->before = part(memory, &at, SUMS * LANES, sizeof(float));
     w->zeros = part(memory, &at, ATTN_DIM_MAX, sizeof(float));
     return at;
 }

@@ -114,6 +114,9 @@ static const struct {
     {"windows of frames before", 1, {.heads = 2, .dim = 32, .extent = {5, 14, 7}, .axis = {{.causal = true}, BLOCK(7, 0), BLOCK(7, 0)}, .bias = ORIEL_BIAS_OFFSET}, .listed = 0},
     {"windows f16 7 x 7", 1, {.dtype = ORIEL_F16, .batch = 2, .heads = 2, .dim = 24, .extent = {1, 14, 7}, .axis = {{0}, BLOCK(7, 0), {0}}, .bias = ORIEL_BIAS_OFFSET, .cosine = true}, .listed = 0},
     {"windows 5 x 7, 35 tokens", 1, {.heads = 2, .dim = 30, .extent = {1, 15, 21}, .axis = {{0}, BLOCK(5, 0), BLOCK(7, 0)}}, .listed = 0},
+    {"windows of many keys alike", 1, {.heads = 2, .dim = 16, .extent = {1, 31, 33}, .axis = {{0}, BLOCK(30, 0), BLOCK(32, 0)}, .pad_keys = true}, .pad_rows = true},
+    {"windows bf16, an odd dim", 1, {.dtype = ORIEL_BF16, .heads = 2, .dim = 31, .extent = {1, 9, 14}, .axis = {{0}, BLOCK(3, 0), BLOCK(7, 0)}}, .listed = 0},
+    {"neighbours bf16, an odd dim", 1, {.dtype = ORIEL_BF16, .heads = 2, .dim = 31, .extent = {1, 9, 21}, .axis = {{0}, NA(3, 0), NA(5, 0)}}, .listed = 0},
     {"more queries than keys", 1, {.heads = 2, .dim = 40, .extent = {1, 13, 23}, .keys = {1, 2, 3}, .at = {0, 0, 0}}, .listed = 0},
     {"pooled from an odd token", 1, {.heads = 2, .dim = 16, .extent = {1, 5, 9}, .keys = {1, 4, 6}, .at = {0, 1, 1}, .bias = ORIEL_BIAS_OFFSET, .pool = {0, 2, 2}}, .listed = 0},
 };

@@ -109,8 +109,7 @@ static __device__ void see(query *q, const key *k)
     float fade = expf(q->top - top), weight = expf(logit - top); /* fade is 0 the first time */
     q->top = top;
     q->weight = q->weight * fade + sum_of(weight);
-    for (int r = 0; r < PARTS; r++)
-        q->sum[r] *= fade;
+    float    sum[PARTS] = {}; /* a step's by itself: many keys alike do not add up their rounding */
     bool     adds = k->there && k->v->data;
     unsigned all = __ballot_sync(~0u, adds);
 #pragma unroll 1
@@ -123,8 +122,10 @@ static __device__ void see(query *q, const key *k)
 #pragma unroll
         for (int r = 0; r < PARTS; r++)
             if (r * LANES + q->lane < a->dim_v)
-                q->sum[r] += w * load(data, a->dtype, at + (r * LANES + q->lane) * step);
+                sum[r] += w * load(data, a->dtype, at + (r * LANES + q->lane) * step);
     }
+    for (int r = 0; r < PARTS; r++)
+        q->sum[r] = q->sum[r] * fade + sum[r];
 }
 
 static __device__ void see_extra(query *q)
