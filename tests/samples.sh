@@ -45,7 +45,20 @@ check '02 without a picture fails' code 1 "$bin/02_resize_and_compare" "$tmp/non
 check 'sample 03: windows, moved inside at the borders' middles "$bin/03_window_attention"
 rolls() { "$bin/04_frame_sink" 20 >"$tmp/rolled" && tail -n 1 "$tmp/rolled" | grep -q 'seen: 0@32 1@33 34@34 .* 39@39 '; }
 check 'sample 04: the sink stays, before the newest frames' rolls
-ran=' 01_upscale_image 02_resize_and_compare 03_window_attention 04_frame_sink '
+# Two frames of 24 x 16, the bytes of a file as their samples: y4m needs no other library.
+{
+    printf 'YUV4MPEG2 W24 H16 F25:1 C420jpeg\nFRAME\n'
+    head -c 576 "$gecko"
+    printf 'FRAME\n'
+    tail -c 576 "$gecko"
+} >"$tmp/in.y4m"
+clip() { "$bin/05_upscale_video" "$tmp/in.y4m" "$root/models/weights/swinir-light-x4.safetensors" "$tmp/out.y4m" |
+    grep ': 2 frames of 96 x 64, '; }
+check 'sample 05: a clip of two frames' clip
+larger() { head -n 1 "$tmp/out.y4m" | grep -q 'W96 H64 F25:1' && [ "$(wc -c <"$tmp/out.y4m")" -gt 18432 ]; }
+check 'which are larger' larger
+check 'under its name alone' test ! -e "$tmp/out.part.y4m"
+ran=' 01_upscale_image 02_resize_and_compare 03_window_attention 04_frame_sink 05_upscale_video '
 for source in "$root"/samples/[0-9][0-9]_*.c; do # a new sample needs its lines above
     name=$(basename "$source" .c)
     check "$name is run by this test" test "${ran#* "$name" }" != "$ran"

@@ -140,7 +140,7 @@ static const sample samples[] = {
     {"open.ts", "libx264", "-pix_fmt yuv420p -x264-params keyint=5:min-keyint=5:open-gop=1:bframes=3:scenecut=0", "yuv420p", NULL},
     {"refresh.mkv", "libx264", "-pix_fmt yuv420p -x264-params keyint=5:intra-refresh=1", "yuv420p", NULL},
     {"refresh.ts", "libx264", "-pix_fmt yuv420p -x264-params keyint=5:intra-refresh=1", "yuv420p", NULL},
-    {"fields.mp4", "libx264", X264 " -pix_fmt yuv420p -x264-params tff=1", "yuv420p", NULL},
+    {"fields.mp4", "libx264", X264 " -pix_fmt yuv420p -flags +ildct -top 1", "yuv420p", NULL},
     {"rgb.mkv", "libx264rgb", "-qp 0 -pix_fmt rgb24", "gbrp", NULL},
     {"hevc.mp4", "libx265", "-pix_fmt yuv420p -x265-params log-level=none:keyint=5:bframes=2", "yuv420p", NULL},
     {"hevc12.mkv", "libx265", "-pix_fmt yuv422p12le -x265-params log-level=none:keyint=5:open-gop=1", "yuv422p12", NULL},

@@ -19,7 +19,7 @@ int64_t video_ffmpeg_start(const oriel_video_reader *r);
 
 /* Queue the packets of these streams (wanted[i] for stream i), from the beginning of what is read: to be called
  * before the first frame is read. Without it none is kept. Packets wholly before `from` or after `to` are
- * left out. */
+ * left out; what began before the key frame that decoding begins at may be, too (a long subtitle). */
 oriel_status video_ffmpeg_keep(oriel_video_reader *r, const bool *wanted);
 /* Move the oldest waiting packet to p; false: none waits. At any time, from any thread. */
 bool video_ffmpeg_packet(oriel_video_reader *r, AVPacket *p);

@@ -12,8 +12,24 @@
 
 /* ---- choice ------------------------------------------------------------------------------- */
 
+/* MPEG-TS writes what it does not know as private data, and does not say so when asked. */
+static bool transport_stream_takes(enum AVCodecID id)
+{
+    static const enum AVCodecID known[] = {
+        AV_CODEC_ID_H264, AV_CODEC_ID_HEVC, AV_CODEC_ID_MPEG2VIDEO, AV_CODEC_ID_MPEG1VIDEO, AV_CODEC_ID_MPEG4,
+        AV_CODEC_ID_AAC, AV_CODEC_ID_AC3, AV_CODEC_ID_EAC3, AV_CODEC_ID_MP2, AV_CODEC_ID_MP3, AV_CODEC_ID_DTS,
+        AV_CODEC_ID_TRUEHD, AV_CODEC_ID_OPUS, AV_CODEC_ID_DVB_SUBTITLE, AV_CODEC_ID_DVB_TELETEXT, AV_CODEC_ID_SMPTE_KLV,
+        AV_CODEC_ID_TIMED_ID3};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i] == id)
+            return true;
+    return false;
+}
+
 int video_container_takes(const AVOutputFormat *container, enum AVCodecID id)
 {
+    if (!strcmp(container->name, "mpegts"))
+        return transport_stream_takes(id);
     int n = avformat_query_codec(container, id, FF_COMPLIANCE_NORMAL);
     return n < 0 ? -1 : n;
 }

@@ -60,14 +60,14 @@ static bool counts(enum AVCodecID id)
            id == AV_CODEC_ID_FLV1 || id == AV_CODEC_ID_THEORA;
 }
 
-static void set_times(AVCodecContext *c, const oriel_video_info *i, bool counted)
+static void set_times(AVCodecContext *c, const video_encoder *e, const oriel_video_info *i)
 {
     c->framerate = (AVRational){i->rate[0], i->rate[1]};
     c->time_base = (AVRational){i->time_base[0], i->time_base[1]};
     if (!i->rate[0]) /* the time base is one frame, or nobody knows */
         c->framerate = av_q2d(c->time_base) > 0.004 ? av_inv_q(c->time_base) : (AVRational){25, 1};
-    if (counted) {
-        int num, den; /* MPEG-4's clock has 16 bits */
+    if (e->evenly || e->counts) { /* streams that state their rate state the true one */
+        int num, den;             /* MPEG-4's clock has 16 bits */
         av_reduce(&num, &den, c->framerate.num, c->framerate.den, 65535);
         c->framerate = (AVRational){num, den};
         c->time_base = av_inv_q(c->framerate);
@@ -91,7 +91,7 @@ static AVCodecContext *context_for(const video_encoder *e, const AVOutputFormat 
         c->flags |= AV_CODEC_FLAG_INTERLACED_DCT;
     if (container->flags & AVFMT_GLOBALHEADER)
         c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
-    set_times(c, i, e->counted);
+    set_times(c, e, i);
     set_colour(c, e->colour);
     return c;
 }
@@ -200,7 +200,9 @@ oriel_status video_encoder_open(video_encoder *e, oriel_video_writer *w, const A
     oriel_status s = video_choose_codec(&e->codec, w, container, opt->codec);
     if (s)
         return s;
-    e->counted = counts(e->codec->id);
+    e->counts = counts(e->codec->id);
+    e->evenly = frames->rate[0] && !frames->variable;
+    e->base = (AVRational){frames->time_base[0], frames->time_base[1]};
     if ((s = open_format(e, w, container, frames, opt, hdr)))
         return s;
     if (e->context->pix_fmt != e->format &&
@@ -227,9 +229,31 @@ void video_encoder_close(video_encoder *e)
 
 /* ---- times -------------------------------------------------------------------------------- */
 
-static oriel_status remember(video_encoder *e, const oriel_frame *f)
+/* What the encoder is told for f: its time, or the tick that it is nearest to. */
+static int64_t tick_of(const video_encoder *e, const oriel_frame *f)
 {
-    if (e->inside == e->room) {
+    if (!e->evenly && !e->counts)
+        return f->pts;
+    int64_t n = e->frames ? e->tick + 1 : 0;
+    if (e->counts)
+        return n;
+    int64_t at = e->frames ? av_rescale_q(f->pts - e->first, e->base, e->context->time_base) : 0;
+    return at > n ? at : n;
+}
+
+/* Times of frames are kept until no packet can be before them in the order of coding. */
+enum { KEPT_TIMES = 512 };
+
+static oriel_status remember(video_encoder *e, const oriel_frame *f, int64_t sent)
+{
+    int done = 0;
+    while (done < e->known - KEPT_TIMES && e->times[done].out)
+        done++;
+    if (done >= KEPT_TIMES) {
+        memmove(e->times, e->times + done, (size_t)(e->known - done) * sizeof *e->times);
+        e->known -= done;
+    }
+    if (e->known == e->room) {
         int room = e->room ? 2 * e->room : 64;
         video_time *times = oriel_realloc(e->times, (size_t)room * sizeof *times);
         if (!times)
@@ -237,26 +261,42 @@ static oriel_status remember(video_encoder *e, const oriel_frame *f)
         e->times = times;
         e->room = room;
     }
-    video_time *last = e->inside ? &e->times[e->inside - 1] : NULL;
+    video_time *last = e->known ? &e->times[e->known - 1] : NULL;
     if (last && last->duration <= 0)
         last->duration = f->pts - last->pts;
-    e->times[e->inside++] = (video_time){e->counted ? e->number : f->pts, f->pts, f->duration};
-    e->number++;
+    e->times[e->known++] = (video_time){sent, f->pts, f->duration, false};
+    if (!e->frames)
+        e->first = f->pts;
+    e->tick = sent;
+    e->frames++;
     return ORIEL_OK;
 }
 
-/* The packet's own times. Codecs that count have no frames out of order. */
+static const video_time *sent_at(const video_encoder *e, int64_t sent)
+{
+    for (int i = e->known - 1; i >= 0 && e->times[i].sent >= sent; i--)
+        if (e->times[i].sent == sent)
+            return &e->times[i];
+    return NULL;
+}
+
+/* The packet's own times. What it is decoded at is some frame's time, or before the first. */
 static void restore(video_encoder *e, AVPacket *p)
 {
-    for (int i = 0; i < e->inside; i++)
-        if (e->times[i].sent == p->pts) {
-            p->pts = e->times[i].pts;
-            p->duration = e->times[i].duration;
-            if (e->counted)
-                p->dts = p->pts;
-            memmove(e->times + i, e->times + i + 1, (size_t)(--e->inside - i) * sizeof *e->times);
-            return;
-        }
+    bool ticks = e->evenly || e->counts;
+    video_time *t = (video_time *)sent_at(e, p->pts);
+    int64_t rate = av_rescale_q(1, av_inv_q(e->context->framerate), e->base);
+    if (t) {
+        t->out = true;
+        p->pts = t->pts;
+        p->duration = t->duration > 0 ? t->duration : rate;
+    }
+    if (ticks && p->dts != AV_NOPTS_VALUE) {
+        const video_time *d = sent_at(e, p->dts);
+        p->dts = d ? d->pts : e->first + av_rescale_q_rnd(p->dts, e->context->time_base, e->base, AV_ROUND_DOWN);
+    }
+    if (p->dts != AV_NOPTS_VALUE && p->dts > p->pts)
+        p->dts = p->pts;
 }
 
 /* ---- frames ------------------------------------------------------------------------------- */
@@ -299,8 +339,8 @@ static oriel_status prepare(video_encoder *e, AVFrame **out, const oriel_frame *
             return oriel_fail(ORIEL_E_NOMEM, "out of memory: side data");
         }
     }
-    to->pts = e->counted ? e->number : f->pts;
-    set_duration(to, e->counted ? 1 : f->duration);
+    to->pts = tick_of(e, f);
+    set_duration(to, e->evenly || e->counts ? 1 : f->duration);
     set_fields(to, f->fields);
     to->sample_aspect_ratio = e->context->sample_aspect_ratio;
     to->color_primaries = e->context->color_primaries;
@@ -317,7 +357,7 @@ oriel_status video_encoder_write(video_encoder *e, const oriel_frame *f, video_p
     AVFrame *to = NULL;
     oriel_status s = f ? prepare(e, &to, f) : ORIEL_OK;
     if (!s && f)
-        s = remember(e, f);
+        s = remember(e, f, to->pts);
     int code = s ? 0 : avcodec_send_frame(e->context, to);
     if (e->frame)
         av_frame_unref(e->frame);

@@ -213,14 +213,27 @@ oriel_status video_layout(const video_mux *m, AVFormatContext **out, const AVFor
     return s ? s : add_metadata(m, *out);
 }
 
+/* A stream that begins late is delayed by an empty edit, in the file's own unit of time: one that all
+ * streams share. */
+static int64_t movie_unit(const video_mux *m)
+{
+    int64_t unit = m->info->time_base[1];
+    for (unsigned i = 0; m->in && i < m->in->nb_streams; i++) {
+        int rate = m->copied[i].to >= 0 ? m->in->streams[i]->codecpar->sample_rate : 0;
+        int64_t both = rate > 0 ? unit / av_gcd(unit, rate) * rate : unit;
+        unit = both <= 100000000 ? both : unit;
+    }
+    return unit;
+}
+
 oriel_status video_layout_options(const video_mux *m, AVDictionary **options, bool part)
 {
+    static const char fragments[] = "frag_custom+delay_moov+default_base_moof+use_metadata_tags";
     int code = 0;
-    if (video_is_mov(m->container)) {
-        code = av_dict_set(options, "movflags", part ? "frag_custom+delay_moov+default_base_moof+use_metadata_tags" : "faststart", 0);
-        if (code >= 0) /* empty edits, which delay a stream, are in this unit */
-            code = av_dict_set_int(options, "movie_timescale", m->info->time_base[1] > 1000 && m->info->time_base[1] <= 1000000 ? m->info->time_base[1] : 1000 * (m->info->time_base[1] < 1000 ? m->info->time_base[1] : 1), 0);
-    }
+    if (video_is_mov(m->container))
+        code = av_dict_set(options, "movflags", part ? fragments : "faststart", 0);
+    if (code >= 0 && m->late && video_is_mov(m->container))
+        code = av_dict_set_int(options, "movie_timescale", movie_unit(m), 0);
     return code < 0 ? no_memory() : ORIEL_OK;
 }
 
@@ -246,106 +259,145 @@ oriel_status video_write_covers(const video_mux *m, AVFormatContext *out)
 
 /* ---- the complete file --------------------------------------------------------------------- */
 
-/* The part is read twice at once, for its video and for the rest, so that a part whose runs lie one
- * after the other comes out interleaved. */
+/* The part is read once for each stream, at the same time, so that one whose runs or fragments lie one after
+ * the other comes out interleaved. Fragments do not say how long their last sample is: the next one does. */
 typedef struct side {
     AVFormatContext *in;
-    AVPacket        *next;
-    bool             ended;
+    AVPacket        *next, *after; /* empty: ended */
+    int              stream;
 } side;
 
-static oriel_status side_open(side *d, const char *part, int video, bool want_video)
+static oriel_status side_read(side *d, AVPacket *to, const char *part)
+{
+    for (;;) {
+        int code = av_read_frame(d->in, to);
+        if (code < 0)
+            return code == AVERROR_EOF ? ORIEL_OK : video_ffmpeg_fail(code, "%s", part);
+        if (to->stream_index == d->stream)
+            return ORIEL_OK;
+        av_packet_unref(to);
+    }
+}
+
+static oriel_status side_open(side *d, int stream, const char *part)
 {
     char *url = video_url(part);
-    if (!url || !(d->next = av_packet_alloc())) {
-        av_free(url);
-        return no_memory();
-    }
-    int code = avformat_open_input(&d->in, url, NULL, NULL);
+    d->stream = stream;
+    d->next = av_packet_alloc();
+    d->after = av_packet_alloc();
+    int code = url && d->next && d->after ? avformat_open_input(&d->in, url, NULL, NULL) : AVERROR(ENOMEM);
     av_free(url);
     if (code < 0)
         return video_ffmpeg_fail(code, "%s", part);
+    if (stream >= (int)d->in->nb_streams)
+        return oriel_fail(ORIEL_E_IO, "%s: it has changed", part);
     for (unsigned i = 0; i < d->in->nb_streams; i++)
-        if (((int)i == video) != want_video || d->in->streams[i]->disposition & AV_DISPOSITION_ATTACHED_PIC)
-            d->in->streams[i]->discard = AVDISCARD_ALL;
-    return ORIEL_OK;
+        d->in->streams[i]->discard = (int)i == stream ? AVDISCARD_DEFAULT : AVDISCARD_ALL;
+    if (d->in->streams[stream]->disposition & AV_DISPOSITION_ATTACHED_PIC ||
+        d->in->streams[stream]->codecpar->codec_type == AVMEDIA_TYPE_ATTACHMENT)
+        return ORIEL_OK;
+    oriel_status s = side_read(d, d->next, part);
+    return s ? s : side_read(d, d->after, part);
 }
 
-static oriel_status side_fill(side *d, int streams, const char *part)
+static oriel_status side_step(side *d, const char *part)
 {
-    while (!d->ended && !d->next->data) {
-        int code = av_read_frame(d->in, d->next);
-        if (code == AVERROR_EOF)
-            d->ended = true;
-        else if (code < 0)
-            return video_ffmpeg_fail(code, "%s", part);
-        else if (d->next->stream_index >= streams || d->in->streams[d->next->stream_index]->discard == AVDISCARD_ALL)
-            av_packet_unref(d->next);
-    }
-    return ORIEL_OK;
+    av_packet_unref(d->next);
+    av_packet_move_ref(d->next, d->after);
+    return d->next->size ? side_read(d, d->after, part) : ORIEL_OK;
 }
 
-static void side_close(side *d)
+static AVRational side_base(const side *d)
 {
-    avformat_close_input(&d->in);
-    av_packet_free(&d->next);
+    return d->in->streams[d->stream]->time_base;
 }
 
-static bool earlier(const side *a, const side *b)
+static side *earliest(side *sides, int count)
 {
-    const AVPacket *p = a->next, *q = b->next;
-    return av_compare_ts(p->dts, a->in->streams[p->stream_index]->time_base, q->dts,
-                         b->in->streams[q->stream_index]->time_base) <= 0;
+    side *best = NULL;
+    for (side *d = sides; d < sides + count; d++)
+        if (d->next->size && (!best || av_compare_ts(d->next->dts, side_base(d), best->next->dts, side_base(best)) < 0))
+            best = d;
+    return best;
 }
 
-static oriel_status copy_packets(const video_mux *m, AVFormatContext *out, side *video, side *rest, const char *part)
+static int64_t duration_of(const video_mux *m, const side *d)
 {
-    for (;;) {
-        oriel_status s = side_fill(video, m->streams, part);
-        if (s || (s = side_fill(rest, m->streams, part)))
-            return s;
-        if (video->ended && rest->ended)
-            return ORIEL_OK;
-        side *d = rest->ended || (!video->ended && earlier(video, rest)) ? video : rest;
+    const AVPacket *p = d->next;
+    bool subtitle = d->in->streams[d->stream]->codecpar->codec_type == AVMEDIA_TYPE_SUBTITLE;
+    if (d->stream == m->video && p->pts == m->tail)
+        return m->end - m->tail;
+    if (subtitle && d->after->size && d->after->dts != AV_NOPTS_VALUE)
+        return d->after->dts - p->dts;
+    if (!d->after->size && d->stream != m->video && m->written[d->stream].duration > 0)
+        return m->written[d->stream].duration;
+    return p->duration;
+}
+
+static oriel_status copy_packets(const video_mux *m, AVFormatContext *out, side *sides, const char *part)
+{
+    side *d;
+    while ((d = earliest(sides, m->streams))) {
         AVPacket *p = d->next;
-        av_packet_rescale_ts(p, d->in->streams[p->stream_index]->time_base, out->streams[p->stream_index]->time_base);
+        bool gap = d->in->streams[d->stream]->codecpar->codec_id == AV_CODEC_ID_MOV_TEXT && p->size <= 2;
+        if (gap) { /* an empty text ends the last one: muxers write these of themselves */
+            oriel_status s = side_step(d, part);
+            if (s)
+                return s;
+            continue;
+        }
+        p->duration = duration_of(m, d);
+        av_packet_rescale_ts(p, side_base(d), out->streams[d->stream]->time_base);
         p->pos = -1;
         int code = av_write_frame(out, p);
-        av_packet_unref(p);
         if (code < 0 || (out->pb && (code = out->pb->error) < 0))
             return video_io_fail(code, m->w->path);
+        oriel_status s = side_step(d, part);
+        if (s)
+            return s;
     }
+    return ORIEL_OK;
+}
+
+static oriel_status write_again(video_mux *m, AVFormatContext *out, side *sides, const char *part, const char *path)
+{
+    AVDictionary *options = NULL;
+    oriel_status s = video_layout_options(m, &options, false);
+    int code = 0;
+    if (video_is_mov(m->container) || video_is_matroska(m->container))
+        out->avoid_negative_ts = 0;
+    if (!s && !(out->url = video_url(path)))
+        s = no_memory();
+    if (!s && ((code = avio_open(&out->pb, out->url, AVIO_FLAG_WRITE)) < 0 ||
+               (code = avformat_write_header(out, &options)) < 0))
+        s = video_io_fail(code, path);
+    av_dict_free(&options);
+    if (!s && !(s = video_write_covers(m, out)))
+        s = copy_packets(m, out, sides, part);
+    if (!s && ((code = av_write_trailer(out)) < 0 || (code = out->pb->error) < 0))
+        s = video_io_fail(code, path);
+    if (out->pb && (code = avio_closep(&out->pb)) < 0 && !s)
+        s = video_io_fail(code, path);
+    return s;
 }
 
 oriel_status video_layout_again(video_mux *m, const char *part, const char *path)
 {
-    side video = {0}, rest = {0};
+    side *sides = oriel_alloc_zero((size_t)m->streams, sizeof *sides);
     AVFormatContext *out = NULL;
-    AVDictionary *options = NULL;
-    char *url = video_url(path);
-    int code;
-    oriel_status s = url ? side_open(&video, part, m->video, true) : no_memory();
-    if (s || (s = side_open(&rest, part, m->video, false)) || (s = video_layout(m, &out, video.in)) ||
-        (s = video_layout_options(m, &options, false)))
-        goto done;
-    if (video_is_mov(m->container))
-        out->avoid_negative_ts = 0;
-    if ((code = avio_open(&out->pb, url, AVIO_FLAG_WRITE)) < 0 ||
-        !(out->url = av_strdup(url)) || (code = avformat_write_header(out, &options)) < 0) {
-        s = video_io_fail(code, path);
-        goto done;
-    }
-    if (!(s = video_write_covers(m, out)))
-        s = copy_packets(m, out, &video, &rest, part);
-    if (!s && ((code = av_write_trailer(out)) < 0 || (code = out->pb->error) < 0))
-        s = video_io_fail(code, path);
-done:
-    if (out && out->pb && (code = avio_closep(&out->pb)) < 0 && !s)
-        s = video_io_fail(code, path);
+    oriel_status s = sides ? ORIEL_OK : ORIEL_E_NOMEM;
+    for (int i = 0; !s && i < m->streams; i++)
+        s = side_open(&sides[i], i, part);
+    if (!s)
+        s = video_layout(m, &out, sides[0].in);
+    if (!s)
+        s = write_again(m, out, sides, part, path);
     avformat_free_context(out);
-    av_dict_free(&options);
-    side_close(&video);
-    side_close(&rest);
-    av_free(url);
+    for (int i = 0; sides && i < m->streams; i++) {
+        avformat_close_input(&sides[i].in);
+        av_packet_free(&sides[i].next);
+        av_packet_free(&sides[i].after);
+    }
+    oriel_dealloc(sides);
     return s;
 }

@@ -153,10 +153,11 @@ static const char *refuses(const video_mux *m, unsigned i, const oriel_video_wri
         return ""; /* mov's chapters, which are written as such */
     if (par->codec_tag == MKTAG('t', 'm', 'c', 'd') && video_is_mov(m->container))
         return ""; /* the muxer makes it anew of the metadata */
-    if (cover && !video_is_mov(m->container) && !video_is_matroska(m->container))
+    if (cover && strcmp(m->container->name, "mp4") != 0 && strcmp(m->container->name, "ipod") != 0 &&
+        strcmp(m->container->name, "matroska") != 0)
         return "the container has no place for covers";
     if (cover && video_is_matroska(m->container))
-        return strcmp(m->container->name, "webm") ? NULL : "webm has no place for covers";
+        return NULL;
     if (par->codec_type == AVMEDIA_TYPE_ATTACHMENT && strcmp(m->container->name, "matroska") != 0)
         return "the container has no attachments";
     if (par->codec_type == AVMEDIA_TYPE_ATTACHMENT)
@@ -208,9 +209,9 @@ oriel_status video_mux_plan(video_mux *m, const oriel_video_writer_options *opt)
     oriel_status s = ORIEL_E_NOMEM;
     bool *wanted = oriel_alloc_zero(n + 1, sizeof *wanted);
     m->copied = oriel_alloc_zero(n + 1, sizeof *m->copied);
-    m->began = oriel_alloc_zero(n + 1, sizeof *m->began);
+    m->written = oriel_alloc_zero(n + 1, sizeof *m->written);
     m->packet = av_packet_alloc();
-    if (!wanted || !m->copied || !m->began || !m->packet)
+    if (!wanted || !m->copied || !m->written || !m->packet)
         goto done;
     for (unsigned i = 0; i < n; i++) {
         const char *why = refuses(m, i, opt);
@@ -218,6 +219,9 @@ oriel_status video_mux_plan(video_mux *m, const oriel_video_writer_options *opt)
         if (why && *why)
             leave_out(m, i, why);
     }
+    if (m->in && m->in->nb_chapters && !video_is_mov(m->container) && !video_is_matroska(m->container) &&
+        strcmp(m->container->name, "nut") != 0 && strcmp(m->container->name, "ogg") != 0)
+        video_note(m->w, "left out: %u chapters: the container has none", m->in->nb_chapters);
     number_streams(m);
     if (m->streams > 1 && !header_holds(m)) {
         try_each(m);
@@ -398,6 +402,20 @@ static void choose_raise(video_mux *m)
     }
 }
 
+/* Does a stream begin after the clip does? One that is not seen yet may. */
+static bool begins_late(const video_mux *m)
+{
+    bool late = m->raise > 0;
+    for (unsigned i = 0; m->in && i < m->in->nb_streams; i++) {
+        bool early = m->in->streams[i]->codecpar->codec_type != AVMEDIA_TYPE_AUDIO || m->copied[i].to < 0;
+        for (int k = 0; k < m->waits && !early; k++)
+            early = m->waiting[k]->stream_index == (int)i && m->waiting[k]->dts != AV_NOPTS_VALUE &&
+                    m->waiting[k]->dts <= 0;
+        late |= !early;
+    }
+    return late;
+}
+
 oriel_status video_mux_begin(video_mux *m)
 {
     char text[256];
@@ -406,8 +424,11 @@ oriel_status video_mux_begin(video_mux *m)
     oriel_status s = pull(m);
     if (s)
         return s;
-    if (m->raise < 0)
-        m->raise = 0, choose_raise(m);
+    if (m->raise < 0) {
+        m->raise = 0;
+        choose_raise(m);
+    }
+    m->late = begins_late(m);
     m->out->pb = NULL; /* the layout again: chapters move with the rest, HDR came with the first frame */
     char *url = m->out->url;
     int flags = m->out->flags;
@@ -430,7 +451,7 @@ oriel_status video_mux_begin(video_mux *m)
         m->out->avoid_negative_ts = 0;
     m->out->max_delay = 700000; /* mpegts and mpeg: how far the clock runs ahead */
     snprintf(text, sizeof text, "raise=%lld %s", (long long)m->raise, m->settings);
-    if (!m->piped)
+    if (!m->piped && (video_is_mov(m->container) || video_is_matroska(m->container)))
         av_dict_set(&m->out->metadata, "ORIEL", text, 0);
     s = video_layout_options(m, &options, true);
     int code = s ? 0 : avformat_write_header(m->out, &options);
@@ -443,12 +464,13 @@ oriel_status video_mux_begin(video_mux *m)
 
 oriel_status video_mux_write(video_mux *m, AVPacket *p)
 {
-    int stream = p->stream_index;
+    video_stream *st = &m->written[p->stream_index];
     m->bytes += p->size;
+    st->packets++;
+    st->duration = p->duration;
     int code = av_write_frame(m->out, p);
     av_packet_unref(p);
     m->dirty = true;
-    m->began[stream]++;
     if (m->out->pb->error < 0) {
         code = m->out->pb->error;
         m->broken = true;
@@ -465,7 +487,7 @@ static bool head_is_known(const video_mux *m)
     for (int i = 0; i < m->streams; i++) {
         const AVCodecParameters *par = m->out->streams[i]->codecpar;
         enum AVCodecID id = par->codec_id;
-        if (m->began[i] || m->out->streams[i]->disposition & AV_DISPOSITION_ATTACHED_PIC)
+        if (m->written[i].packets || m->out->streams[i]->disposition & AV_DISPOSITION_ATTACHED_PIC)
             continue;
         if (id == AV_CODEC_ID_AC3 || id == AV_CODEC_ID_EAC3 || id == AV_CODEC_ID_TRUEHD ||
             (id == AV_CODEC_ID_AAC && !par->extradata_size))
@@ -500,6 +522,15 @@ static oriel_status flush_if_due(video_mux *m, bool key)
     return age >= FLUSH_EVERY || (key && age >= FLUSH_AT_KEY) || m->bytes >= FLUSH_BYTES ? video_mux_flush(m) : ORIEL_OK;
 }
 
+void video_mux_reach(video_mux *m, const AVPacket *p)
+{
+    m->last = p->dts;
+    if (m->end != AV_NOPTS_VALUE && p->pts <= m->tail)
+        return;
+    m->tail = p->pts;
+    m->end = p->pts + p->duration;
+}
+
 oriel_status video_mux_packet(video_mux *m, AVPacket *p)
 {
     AVRational base = {m->info->time_base[0], m->info->time_base[1]};
@@ -518,9 +549,7 @@ oriel_status video_mux_packet(video_mux *m, AVPacket *p)
         p->dts = m->last + strict;
     if (p->pts < p->dts)
         p->pts = p->dts;
-    m->last = p->dts;
-    if (m->end == AV_NOPTS_VALUE || p->pts + p->duration > m->end)
-        m->end = p->pts + p->duration;
+    video_mux_reach(m, p);
     p->stream_index = m->video;
     p->pos = -1;
     if ((s = write_waiting(m, micro(m, m->video, p->dts))) ||
@@ -557,10 +586,10 @@ void video_mux_close(video_mux *m)
         av_packet_free(&m->waiting[i]);
     oriel_dealloc(m->waiting);
     oriel_dealloc(m->copied);
-    oriel_dealloc(m->began);
+    oriel_dealloc(m->written);
     av_packet_free(&m->packet);
     m->waiting = NULL;
     m->copied = NULL;
-    m->began = NULL;
+    m->written = NULL;
     m->waits = m->room = 0;
 }

@@ -225,7 +225,9 @@ static int64_t frames_of(const AVStream *st, double seconds, AVRational rate)
     int n = avformat_index_get_entries_count(st);
     if (frames <= 0)
         return rate.num > 0 && seconds > 0 && seconds < 1e9 ? llrint(seconds * av_q2d(rate)) : 0;
-    for (int i = 0; i < n && n == frames; i++)
+    if (n != frames)
+        return frames;
+    for (int i = 0; i < n; i++)
         frames -= (avformat_index_get_entry((AVStream *)st, i)->flags & AVINDEX_DISCARD_FRAME) != 0;
     return frames;
 }

@@ -153,9 +153,7 @@ static oriel_status copy_video(video_mux *m, const part *from)
         p->dts = m->last == AV_NOPTS_VALUE ? p->pts - av_rescale_q(1, (AVRational){1, 1}, st->time_base) : m->last + strict;
     if (m->last != AV_NOPTS_VALUE && p->dts < m->last + strict)
         p->dts = m->last + strict;
-    m->last = p->dts;
-    if (m->end == AV_NOPTS_VALUE || p->pts + p->duration > m->end)
-        m->end = p->pts + p->duration;
+    video_mux_reach(m, p);
     return video_mux_write(m, p);
 }
 
@@ -170,14 +168,15 @@ static void note_copied(video_mux *m, const AVPacket *p)
         }
 }
 
-/* Raw AAC loses its headers in the container, and its packets come from the source again. */
+/* Raw AAC loses its headers in the container, and texts in fragments their durations: their packets come
+ * from the source again. */
 static bool is_copied(const video_mux *m, int to)
 {
     for (unsigned i = 0; m->in && i < m->in->nb_streams; i++) {
         const AVCodecParameters *par = m->in->streams[i]->codecpar;
         if (m->copied[i].to == to)
             return !(m->in->streams[i]->disposition & AV_DISPOSITION_ATTACHED_PIC) &&
-                   (par->codec_id != AV_CODEC_ID_AAC || par->extradata_size);
+                   (par->codec_id != AV_CODEC_ID_AAC || par->extradata_size) && par->codec_id != AV_CODEC_ID_MOV_TEXT;
     }
     return false;
 }

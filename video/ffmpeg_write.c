@@ -74,7 +74,7 @@ static oriel_status note_hdr(ffmpeg_writer *w, const oriel_frame *f)
 static oriel_status write_frame(oriel_video_writer *base, const oriel_frame *f)
 {
     ffmpeg_writer *w = (ffmpeg_writer *)base;
-    oriel_status s = w->encoder.number ? ORIEL_OK : note_hdr(w, f);
+    oriel_status s = w->encoder.frames ? ORIEL_OK : note_hdr(w, f);
     return s ? s : video_encoder_write(&w->encoder, f, take_packet, w);
 }
 
@@ -102,7 +102,7 @@ static oriel_status finish(oriel_video_writer *base, bool complete)
 {
     ffmpeg_writer *w = (ffmpeg_writer *)base;
     oriel_status s = ORIEL_OK, ended;
-    if (w->encoder.context && !w->mux.broken && w->encoder.number)
+    if (w->encoder.context && !w->mux.broken && w->encoder.frames)
         s = video_encoder_write(&w->encoder, NULL, take_packet, w);
     bool any = w->mux.begun;
     if (s)

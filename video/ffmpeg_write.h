@@ -36,6 +36,7 @@ void         video_convert_close(video_convert *c);
 
 typedef struct video_time {
     int64_t sent, pts, duration; /* what the encoder was told, what it was; duration 0: unknown */
+    bool    out;                 /* its packet has come out */
 } video_time;
 
 typedef struct video_encoder {
@@ -46,10 +47,12 @@ typedef struct video_encoder {
     video_convert      convert;
     AVFrame           *frame;
     AVPacket          *packet;
-    video_time        *times; /* of frames inside the codec, in order */
-    int                inside, room;
-    bool               counted; /* the codec counts frames at a fixed rate: it is told numbers, not times */
-    int64_t            number;
+    video_time        *times; /* of the last frames, in order */
+    int                known, room;
+    bool               evenly; /* the clip's rate is fixed, and the codec is told so: ticks, not times */
+    bool               counts; /* the codec knows no other than a fixed rate: every frame is a tick */
+    int64_t            first, frames, tick; /* pts of the first frame; frames, and the last one's tick */
+    AVRational         base;   /* of pts */
     char               settings[192]; /* that a resumed run must share */
 } video_encoder;
 
@@ -84,6 +87,10 @@ typedef struct video_copied {
     bool    noted;
 } video_copied;
 
+typedef struct video_stream {
+    int64_t packets, duration; /* written; of the last one */
+} video_stream;
+
 typedef struct video_mux {
     oriel_video_writer    *w;
     const oriel_video_info *info;
@@ -100,13 +107,14 @@ typedef struct video_mux {
     int64_t                raise;   /* added to all times, microseconds: audio may begin before the video */
     video_copied          *copied;  /* one a stream of the source */
     int                    streams; /* of the output */
-    int64_t               *began;   /* one a stream of the output: packets written */
+    video_stream          *written; /* one a stream of the output */
     AVPacket             **waiting; /* copied packets that are ahead of the video */
     int                    waits, room;
     AVPacket              *packet;
     bool                   piped, begun, broken, dirty;
     int64_t                last;    /* dts of video in its stream's time base */
-    int64_t                end;     /* of the video so far, the same */
+    int64_t                end, tail; /* of the video so far, the same; pts of the frame that ends there */
+    bool                   late;    /* a stream begins after the clip */
     int64_t                flushed, opened; /* when, microseconds */
     int64_t                bytes;   /* since the last flush */
 } video_mux;
@@ -129,6 +137,7 @@ oriel_status video_mux_begin(video_mux *m); /* the header; what waits says where
 oriel_status video_mux_packet(video_mux *m, AVPacket *p); /* of video, times in the frames' base */
 /* p as the container has it, of stream p->stream_index; p is left empty */
 oriel_status video_mux_write(video_mux *m, AVPacket *p);
+void video_mux_reach(video_mux *m, const AVPacket *p); /* a packet of video is the last so far */
 oriel_status video_mux_flush(video_mux *m);
 /* Write what waits (all, or what is not later than the video), then what ends the file; close. */
 oriel_status video_mux_end(video_mux *m, bool complete);

@@ -99,9 +99,8 @@ static void note_times(plain_writer *p, const oriel_frame *f)
         p->first = f->pts;
     if (p->uneven || !i->rate[0])
         return;
-    double frames = (double)(f->pts - p->first) * i->time_base[0] / i->time_base[1] * i->rate[0] / i->rate[1];
-    double unit = (double)i->time_base[0] / i->time_base[1] * i->rate[0] / i->rate[1]; /* what pts are rounded to */
-    if (fabs(frames - (double)p->begun) <= 0.5 + unit)
+    double unit = (double)i->time_base[0] / i->time_base[1] * i->rate[0] / i->rate[1]; /* frames a unit of pts */
+    if (fabs((double)(f->pts - p->first) * unit - (double)p->begun) <= 0.5 + 0.25 * unit) /* pts are rounded */
         return;
     p->uneven = true;
     video_note(&p->w, "frames are not evenly spaced in time, which %s cannot say: they are written one after the "
