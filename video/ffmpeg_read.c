@@ -31,6 +31,19 @@ static oriel_status undecoded(ffmpeg_reader *r, int e, const char *what)
     return s ? s : ++r->failures > HOPELESS ? ORIEL_EOF : ORIEL_OK;
 }
 
+/* Packets of the video that an index of all of them says lie beyond the file's end. */
+static oriel_status count_missing(ffmpeg_reader *r)
+{
+    AVStream *st = r->input->streams[r->index];
+    int n = avformat_index_get_entries_count(st);
+    int64_t size = r->input->pb ? avio_size(r->input->pb) : 0;
+    for (int i = 0; i < n && n == st->nb_frames && size > 0; i++)
+        if (avformat_index_get_entry(st, i)->pos >= size &&
+            damaged(r, &r->base.damage.packets, "the file ends before the clip"))
+            return ORIEL_E_FORMAT;
+    return ORIEL_OK;
+}
+
 /* ---- packets ------------------------------------------------------------------------------ */
 
 oriel_status ffmpeg_demux(ffmpeg_reader *r)
@@ -77,7 +90,9 @@ static oriel_status decode(ffmpeg_reader *r)
         if (e == AVERROR(EAGAIN)) {
             s = video_packet(r);
             r->drained = s == ORIEL_EOF;
-            if (s && !r->drained)
+            if (r->drained)
+                s = count_missing(r);
+            if (s)
                 return s;
             e = avcodec_send_packet(r->decoder, r->drained ? NULL : r->packet);
             av_packet_unref(r->packet);
