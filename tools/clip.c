@@ -41,6 +41,7 @@ typedef struct clip {
     int64_t read;      /* frames; of the read stage */
     trouble broken;    /* why it could not read on */
     oriel_frame after; /* convert's: the last result */
+    size_t told;       /* bytes of the writer's notes */
     atomic_bool cut;   /* frames were left out because somebody asked to stop */
 } clip;
 
@@ -251,15 +252,18 @@ static oriel_status run_stages(clip *c, oriel_stage_times times[STAGES])
 
 /* ---- what there is to tell ---------------------------------------------------------------- */
 
-static void tell_writer_notes(const clip *c)
+/* What the writer chose otherwise than asked, and could not copy: what is new since the last call.
+ */
+static void tell_writer_notes(clip *c)
 {
     if (!c->sink.writer)
         return;
-    const char *line = oriel_video_written_of(c->sink.writer).notes;
-    while (*line) {
+    const char *notes = oriel_video_written_of(c->sink.writer).notes;
+    while (notes[c->told]) {
+        const char *line = notes + c->told + (notes[c->told] == '\n');
         size_t n = strcspn(line, "\n");
         progress_note(c->progress, "%s: %.*s", c->job->out, (int)n, line);
-        line += n + (line[n] == '\n');
+        c->told = (size_t)(line - notes) + n;
     }
 }
 
@@ -349,6 +353,7 @@ static clip_end run_open(clip *c, trouble *why)
     double begun = seconds_now();
     if (!clip_sink_open(&c->sink, c->job, &c->source, &c->format.out, c->opt, why))
         return CLIP_FAILED;
+    tell_writer_notes(c);
     bool ok = finish(c, run_stages(c, times), why);
     c->job->seconds = seconds_now() - begun;
     return !ok ? CLIP_FAILED : atomic_load(&c->cut) ? CLIP_STOPPED : CLIP_DONE;

@@ -25,7 +25,7 @@ static const char more[] =
     "described, --key takes another. Buffers such as attn_mask are no parameters. Of an index, "
     "the\n"
     "SHA-256 is that of its shards' digests, in the order of their names.\n"
-    "Of a clip: container, codec, size, format, colour (code points of ITU-T H.273), rate.\n"
+    "Of a clip: container, codec, size, format, colour (in JSON code points of ITU-T H.273), rate.\n"
     "\n"
     "exit codes: 0 all described, 1 some files could not be read, 2 misused, 3 none could\n";
 

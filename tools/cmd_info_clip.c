@@ -19,11 +19,6 @@ static const char *range_name(oriel_range r)
     return r == ORIEL_RANGE_LIMITED ? "limited" : r == ORIEL_RANGE_FULL ? "full" : "unknown";
 }
 
-static double rate_of(const oriel_video_info *i)
-{
-    return i->rate[1] ? (double)i->rate[0] / i->rate[1] : 0;
-}
-
 static void print_row(const char *what, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -35,6 +30,40 @@ static void print_row(const char *what, const char *format, ...)
     vprintf(format, ap);
     va_end(ap);
     putchar('\n');
+}
+
+/* Of ITU-T H.273, the usual ones. */
+static const char *code_name(int code, const char *const *names, int count, char buf[16])
+{
+    if (code == 0 || code == 2)
+        return "unknown";
+    if (code < count && names[code])
+        return names[code];
+    snprintf(buf, 16, "%d", code);
+    return buf;
+}
+
+static void print_colour(const oriel_video_info *i)
+{
+    static const char *const primaries[] = {
+        [1] = "BT.709", [5] = "BT.601 625", [6] = "BT.601 525", [9] = "BT.2020", [12] = "P3"};
+    static const char *const transfer[] = {
+        [1] = "BT.709",   [6] = "BT.601",   [8] = "linear", [13] = "sRGB",
+        [14] = "BT.2020", [15] = "BT.2020", [16] = "PQ",    [18] = "HLG"};
+    static const char *const matrix[] = {
+        [1] = "BT.709", [5] = "BT.601", [6] = "BT.601", [9] = "BT.2020"};
+    char a[16], b[16], c[16];
+    if (i->pixels.model == ORIEL_PIXELS_YUV)
+        print_row("matrix", "%s", code_name(i->colour.matrix, matrix, 10, a));
+    print_row("primaries", "%s", code_name(i->colour.primaries, primaries, 13, b));
+    print_row("transfer", "%s%s", code_name(i->colour.transfer, transfer, 19, c),
+              i->hdr ? ", with HDR data" : "");
+    print_row("range", "%s", range_name(i->colour.range));
+}
+
+static double rate_of(const oriel_video_info *i)
+{
+    return i->rate[1] ? (double)i->rate[0] / i->rate[1] : 0;
 }
 
 static void print_beside(const oriel_video_info *i)
@@ -60,9 +89,7 @@ static void print_for_people(const char *path, const oriel_video_info *i)
     print_row("codec", "%s", i->codec);
     print_row("size", "%d x %d", i->width, i->height);
     print_row("format", "%s", oriel_pixels_name(i->pixels, format, sizeof format));
-    print_row("colour", "primaries %d, transfer %d, matrix %d, range %s%s", i->colour.primaries,
-              i->colour.transfer, i->colour.matrix, range_name(i->colour.range),
-              i->hdr ? ", HDR" : "");
+    print_colour(i);
     if (i->aspect[0] && i->aspect[0] != i->aspect[1])
         print_row("pixel aspect", "%d : %d", i->aspect[0], i->aspect[1]);
     if (i->rotation)

@@ -117,8 +117,9 @@ static void draw_clip(progress *p)
     p->drawn = true;
 }
 
-static void print_frame(const progress *p)
+static void print_frame(progress *p)
 {
+    p->frames_shown = p->frames;
     fputs("{\"event\":\"frame\",\"input\":", stderr);
     json_string(stderr, p->input);
     fprintf(stderr, ",\"frames\":%lld,\"total\":", (long long)p->frames);
@@ -178,8 +179,10 @@ void progress_part(progress *p, double part)
 void progress_frames(progress *p, int64_t frames, int64_t total, int64_t before)
 {
     pthread_mutex_lock(&p->lock);
-    if (!p->clip)
+    if (!p->clip) {
         p->clip_begun = seconds_now();
+        p->frames_shown = -1;
+    }
     p->clip = true;
     p->frames = frames;
     p->frames_total = total && total < frames ? frames : total;
@@ -193,7 +196,7 @@ void progress_clip(progress *p, const char *input, const char *output, const cha
 {
     pthread_mutex_lock(&p->lock);
     if (p->kind == PROGRESS_JSON) {
-        if (p->clip && p->input)
+        if (p->clip && p->input && p->frames_shown != p->frames)
             print_frame(p); /* the last count */
         fputs("{\"event\":\"clip\",\"input\":", stderr);
         json_string(stderr, input);

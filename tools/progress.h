@@ -27,6 +27,7 @@ typedef struct progress {
     bool drawn;                 /* a bar stands on the terminal's line */
     bool clip;                  /* the file in work is one: what follows is of it */
     double clip_begun;          /* seconds_now() */
+    int64_t frames_shown;       /* in the last event */
     int64_t frames, frames_total, frames_before; /* written; all, 0 unknown; by an earlier run */
 } progress;
 
