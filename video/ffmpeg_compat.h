@@ -52,4 +52,15 @@ static inline const uint8_t *ffmpeg_stream_data(const AVStream *st, enum AVPacke
     return data && size >= least ? data : NULL;
 }
 
+/* Whether av_write_frame(NULL) may be called; from FFmpeg 6 on it always may. */
+static inline bool ffmpeg_may_flush(const AVOutputFormat *container)
+{
+#if FFMPEG_6_1
+    (void)container;
+    return true;
+#else
+    return container->flags & AVFMT_ALLOW_FLUSH;
+#endif
+}
+
 #endif

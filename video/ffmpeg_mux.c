@@ -12,6 +12,7 @@
 #include <libavutil/avstring.h>
 #include <libavutil/time.h>
 
+#include "video/ffmpeg_compat.h"
 #include "video/ffmpeg_write.h"
 
 enum { FLUSH_EVERY = 2000000, FLUSH_AT_KEY = 500000, WAIT_FOR_ALL = 10000000, FLUSH_BYTES = 32 << 20, IO_BUFFER = 1 << 16 };
@@ -503,7 +504,7 @@ oriel_status video_mux_flush(video_mux *m)
     if (!m->dirty || !head_is_known(m))
         return ORIEL_OK;
     int code = 0;
-    if (m->container->flags & AVFMT_ALLOW_FLUSH)
+    if (ffmpeg_may_flush(m->container))
         code = av_write_frame(m->out, NULL);
     avio_flush(m->out->pb);
     m->flushed = av_gettime_relative();
