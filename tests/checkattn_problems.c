@@ -119,6 +119,10 @@ static const struct {
     {"neighbours bf16, an odd dim", 1, {.dtype = ORIEL_BF16, .heads = 2, .dim = 31, .extent = {1, 9, 21}, .axis = {{0}, NA(3, 0), NA(5, 0)}}, .listed = 0},
     {"more queries than keys", 1, {.heads = 2, .dim = 40, .extent = {1, 13, 23}, .keys = {1, 2, 3}, .at = {0, 0, 0}}, .listed = 0},
     {"pooled from an odd token", 1, {.heads = 2, .dim = 16, .extent = {1, 5, 9}, .keys = {1, 4, 6}, .at = {0, 1, 1}, .bias = ORIEL_BIAS_OFFSET, .pool = {0, 2, 2}}, .listed = 0},
+    {"cosine of tiny rows", 2e-13, {.heads = 2, .dim = 16, .extent = {1, 12, 14}, .axis = {{0}, BLOCK(6, 0), BLOCK(7, 0)}, .cosine = true}, .listed = 0},
+    {"cosine, padded", 1, {.heads = 2, .kv_heads = 1, .dim = 24, .extent = {1, 13, 10}, .axis = {{0}, BLOCK(6, 0), BLOCK(4, .left = 2)}, .pad_keys = true, .cosine = true}, .listed = 0},
+    {"cosine, pad rows", 1, {.heads = 2, .dim = 24, .extent = {1, 13, 10}, .axis = {{0}, BLOCK(6, 0), BLOCK(4, .left = 2)}, .pad_keys = true, .cosine = true}, .pad_rows = true},
+    {"dilated lists", 1, {.heads = 2, .dim = 16, .extent = {1, 11, 40}, .axis = {{0}, NA(3, .dilation = 3), NA(5, .dilation = 4)}, .lists = true, .q_block = {0, 4, 7}, .k_block = {0, 3, 6}}, .listed = -8},
 };
 
 bool problem_named(problem *p, int i)

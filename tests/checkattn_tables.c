@@ -223,6 +223,34 @@ static void test_plain(void)
     setting_free(&s);
 }
 
+/* Pairs of bf16 are read as they lie: a tensor whose rows are not packed is refused, whichever it is. */
+static void test_packed(void)
+{
+    static const struct {
+        const char *impl, *name;
+    } some[] = {{"avx512bf16", "dim 256 bf16"}, {"avx512bf16", "windows 7 x 7 bf16 extra"},
+                {"win-avx512bf16", "windows 7 x 7 bf16 extra"}, {"near-avx512bf16", "neighbours bf16"}};
+    problem p;
+    setting s;
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+        int k = 0;
+        while (attn_impls[k] && strcmp(attn_impls[k]->name, some[i].impl) != 0)
+            k++;
+        if (!attn_impls[k])
+            continue; /* of another CPU */
+        named(&p, &s, some[i].name);
+        oriel_tensor *t[] = {&s.io.q, &s.io.k, &s.io.v, &s.io.out, &s.io.extra_k, &s.io.extra_v};
+        CHECK(!attn_impls[k]->reject(&s.job, ~0u));
+        for (size_t n = 0; n < sizeof t / sizeof *t; n++)
+            if (t[n]->data) {
+                t[n]->stride[t[n]->ndim - 1] = 2;
+                CHECK(attn_impls[k]->reject(&s.job, ~0u) != NULL);
+                t[n]->stride[t[n]->ndim - 1] = 1;
+            }
+        setting_free(&s);
+    }
+}
+
 /* Merging: a part that saw nothing may hold anything; parts that all did give zeros; in place. */
 static void test_merge(void)
 {
@@ -318,6 +346,7 @@ void check_tables(int structs, int *passed, int *failed)
     test_segments();
     test_rows();
     test_plain();
+    test_packed();
     test_merge();
     test_broken(structs / 40);
     *passed += test_passed;
