@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# What `cmake --install` puts where, and how others find it: a CMake package (oriel::oriel) and
-# oriel.pc, each right for a static and for a shared library.
+# What `cmake --install` puts where, and how others find it: a CMake package (oriel::oriel, oriel::video),
+# oriel.pc and oriel_video.pc, each right for static and for shared libraries.
 include(CMakePackageConfigHelpers)
 set(oriel_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/oriel)
 
-# The library, its headers, the default models, the command and its page.
-install(TARGETS oriel EXPORT orielTargets
+# The libraries, their headers, the default models, the command and its page.
+install(TARGETS oriel oriel_video EXPORT orielTargets
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/oriel DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
@@ -41,14 +41,26 @@ if(ORIEL_WITH_CUDA)
   set(oriel_pc_cuda " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -lrt -ldl") # no pkg-config module everywhere
 endif()
 
+# Who uses oriel::oriel alone needs no FFmpeg: a static oriel::video asks for it when it is linked.
+set(oriel_video_pc_modules "")
+if(ORIEL_WITH_FFMPEG)
+  string(JOIN " " oriel_video_pc_modules ${ORIEL_FFMPEG_MODULES})
+  string(REPLACE " " ", " oriel_video_pc_modules "${oriel_video_pc_modules}")
+  string(REPLACE ">=" " >= " oriel_video_pc_modules "${oriel_video_pc_modules}")
+  string(APPEND oriel_finds "find_package(PkgConfig QUIET)\nif(PKG_CONFIG_FOUND)\n"
+         "  pkg_check_modules(FFMPEG QUIET IMPORTED_TARGET ${ORIEL_FFMPEG_MODULES})\nendif()\n")
+endif()
+
 get_target_property(oriel_type oriel TYPE)
 if(oriel_type STREQUAL "SHARED_LIBRARY")
   set(oriel_finds "")
   set(oriel_pc_private "Requires.private:${oriel_pc_modules}\nLibs.private: -pthread -lm")
+  set(oriel_video_pc_requires "Requires: oriel\nRequires.private: ${oriel_video_pc_modules}")
 else()
   # Only the archive is there, so plain `pkg-config --libs oriel` must name all that it needs.
   set(oriel_pc_libs "${oriel_pc_cuda} -pthread -lm")
   set(oriel_pc_private "Requires:${oriel_pc_modules}")
+  string(REGEX REPLACE ", $" "" oriel_video_pc_requires "Requires: oriel, ${oriel_video_pc_modules}")
 endif()
 
 configure_package_config_file(cmake/orielConfig.cmake.in ${PROJECT_BINARY_DIR}/orielConfig.cmake
@@ -59,8 +71,10 @@ install(EXPORT orielTargets NAMESPACE oriel:: DESTINATION ${oriel_package_dir})
 install(FILES ${PROJECT_BINARY_DIR}/orielConfig.cmake ${PROJECT_BINARY_DIR}/orielConfigVersion.cmake
         DESTINATION ${oriel_package_dir})
 
-# oriel.pc finds its prefix from where it lies, so an installed tree can be moved.
+# They find their prefix from where they lie, so an installed tree can be moved.
 file(RELATIVE_PATH oriel_pc_up "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 string(REGEX REPLACE "/$" "" oriel_pc_up "${oriel_pc_up}")
-configure_file(cmake/oriel.pc.in ${PROJECT_BINARY_DIR}/oriel.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/oriel.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+foreach(pc oriel oriel_video)
+  configure_file(cmake/${pc}.pc.in ${PROJECT_BINARY_DIR}/${pc}.pc @ONLY)
+endforeach()
+install(FILES ${PROJECT_BINARY_DIR}/oriel.pc ${PROJECT_BINARY_DIR}/oriel_video.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -83,8 +83,7 @@ static inline int64_t oriel_max(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* fp16 and bf16 bits to float and back, round to nearest even (convert.c) */
-float    oriel_f16_to_f32(uint16_t h);
+/* fp16 and bf16 bits from float, and bf16 to float, round to nearest even (convert.c); core.h has oriel_f16_to_f32() */
 uint16_t oriel_f32_to_f16(float f);
 static inline float oriel_bf16_to_f32(uint16_t h)
 {

@@ -140,6 +140,67 @@ static void raw_formats(void)
         }
 }
 
+/* Bytes 1, 2, 3, ... as 2 x 2 pixels: where each plane's first and second sample come from. */
+static void known_bytes(void)
+{
+    static const struct {
+        const char *name;
+        int         bytes, first[4], second[4];
+    } cases[] = {{"yuv420p", 6, {1, 5, 6}, {2}},
+                 {"yuva444p", 16, {1, 5, 9, 13}, {2, 6, 10, 14}},
+                 {"gbrp", 12, {9, 1, 5}, {10, 2, 6}},
+                 {"gbrap", 16, {9, 1, 5, 13}, {10, 2, 6, 14}},
+                 {"rgb24", 12, {1, 2, 3}, {4, 5, 6}},
+                 {"bgr24", 12, {3, 2, 1}, {6, 5, 4}},
+                 {"rgba", 16, {1, 2, 3, 4}, {5, 6, 7, 8}},
+                 {"bgra", 16, {3, 2, 1, 4}, {7, 6, 5, 8}},
+                 {"argb", 16, {2, 3, 4, 1}, {6, 7, 8, 5}},
+                 {"abgr", 16, {4, 3, 2, 1}, {8, 7, 6, 5}},
+                 {"rgb0", 16, {1, 2, 3}, {5, 6, 7}},
+                 {"bgr0", 16, {3, 2, 1}, {7, 6, 5}},
+                 {"0rgb", 16, {2, 3, 4}, {6, 7, 8}},
+                 {"0bgr", 16, {4, 3, 2}, {8, 7, 6}},
+                 {"ya8", 8, {1, 2}, {3, 4}},
+                 {"nv12", 6, {1, 5, 6}, {2}},
+                 {"nv21", 6, {1, 6, 5}, {2}},
+                 {"nv16", 8, {1, 5, 6}, {2}},
+                 {"nv24", 12, {1, 5, 6}, {2, 7, 8}},
+                 {"yuyv422", 8, {1, 2, 4}, {3}},
+                 {"uyvy422", 8, {2, 1, 3}, {4}},
+                 {"rgb48le", 24, {0x201, 0x403, 0x605}, {0x807, 0xa09, 0xc0b}},
+                 {"rgba64le", 32, {0x201, 0x403, 0x605, 0x807}, {0xa09}},
+                 {"p016le", 12, {0x201, 0xa09, 0xc0b}, {0x403}},
+                 {"p010le", 12, {0x201 >> 6, 0xa09 >> 6, 0xc0b >> 6}, {0x403 >> 6}},
+                 {"yuv420p10", 12, {0x201, 0x3ff, 0x3ff}, {0x3ff}}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        char raw[64], path[512];
+        oriel_video_reader *r = NULL;
+        oriel_frame f = {0};
+        int wrong = 0;
+        snprintf(raw, sizeof raw, "2x2:%s:25", cases[k].name);
+        snprintf(path, sizeof path, "%s", in_folder("known"));
+        FILE *file = fopen(path, "wb");
+        for (int i = 0; i < cases[k].bytes; i++)
+            putc(i + 1, file);
+        CHECK(!fclose(file));
+        CHECK_OK(oriel_video_open(&r, path, &(oriel_video_reader_options){.raw = raw}));
+        CHECK_INT(oriel_video_info_of(r)->frames, ==, 1);
+        CHECK_OK(oriel_video_read(r, &f));
+        for (int i = 0; i < oriel_pixels_planes(f.pixels); i++) {
+            bool two = f.pixels.depth > 8;
+            const uint16_t *wide = (const uint16_t *)(const void *)f.plane[i];
+            wrong += (two ? wide[0] : f.plane[i][0]) != cases[k].first[i];
+            wrong += cases[k].second[i] && (two ? wide[1] : f.plane[i][1]) != cases[k].second[i];
+        }
+        if (wrong)
+            fprintf(stderr, "%s: %d samples are not where they should be\n", cases[k].name, wrong);
+        CHECK_INT(wrong, ==, 0);
+        oriel_frame_free(&f);
+        oriel_video_reader_free(&r);
+        CHECK(!unlink(path));
+    }
+}
+
 /* ---- first lines -------------------------------------------------------------------------- */
 
 static oriel_video_reader *opened(const char *bytes, size_t size, const oriel_video_reader_options *opt,
@@ -206,7 +267,7 @@ static void bad_heads(void)
         "",         "W3",          "H5",       "W0 H5",      "W3 H0",     "W65537 H5", "W3 H65537", "W-3 H5",
         "W3 H5x",   "W H5",        "W3 H5 F",  "W3 H5 F25",  "W3 H5 F:1", "W3 H5 F25:1:1", "W3 H5 F-1:1", "W3 H5 F1:",
         "W3 H5 A1", "W3 H5 Ix",    "W3 H5 I",  "W3 H5 Ipp",  "W99999999999 H5", "W4294967299 H5", "W3 H5 F4294967321:1",
-        "W3 H5 F99999999999999999999:1"};
+        "W3 H5 F99999999999999999999:1", "W3 H5 F18446744073709551641:1"};
     static const char *const unsupported[] = {"W3 H5 C", "W3 H5 C420x", "W3 H5 C420p17", "W3 H5 C420p7", "W3 H5 C420p",
                                               "W3 H5 Cmono0", "W3 H5 C4444", "W3 H5 XYSCSS=RGB", "W3 H5 C420p10x"};
     char line[4096];
@@ -473,6 +534,7 @@ int main(void)
     CHECK(mkdtemp(folder));
     y4m_formats();
     raw_formats();
+    known_bytes();
     heads();
     bad_heads();
     raw_forms();

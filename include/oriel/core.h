@@ -183,6 +183,8 @@ ORIEL_API void  oriel_dealloc(void *p);                      /* of oriel_alloc, 
 ORIEL_API void  oriel_dealloc_aligned(void *p);
 ORIEL_API char *oriel_strdup(const char *text);
 
+ORIEL_API float oriel_f16_to_f32(uint16_t h); /* the value of fp16 bits */
+
 #ifdef __cplusplus
 }
 #endif

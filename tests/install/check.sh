@@ -30,16 +30,18 @@ has include/oriel/oriel.h bin/oriel share/man/man1/oriel.1 share/oriel/models/*.
 [ "$(find "$prefix/include" ! -type d ! -path '*/include/oriel/*.h' | wc -l)" = 0 ]
 was=$(sed -n 's/^CMAKE_INSTALL_PREFIX:PATH=//p' "$build/CMakeCache.txt")
 grep -rIlE "$root|$build|$tmp|$was/(bin|include|lib|share)" "$prefix/lib/cmake" "$prefix/lib/pkgconfig" && { echo 'installed files name the build tree or where it would go'; exit 1; }
-if [ "$kind" = shared ]; then
-    has lib/liboriel.so
-    sh "$root/tests/symbols.sh" "$prefix/lib/liboriel.so"
-    soname=$(readelf -d "$prefix/lib/liboriel.so" | sed -n 's/.*soname: \[\(.*\)\]/\1/p')
-    echo "soname $soname"
-    echo "$soname" | grep -qE '^liboriel\.so\.[0-9]+\.[0-9]+$'
-    has "lib/$soname"
-else
-    has lib/liboriel.a
-fi
+for lib in liboriel liboriel_video; do
+    if [ "$kind" = shared ]; then
+        has lib/$lib.so
+        sh "$root/tests/symbols.sh" "$prefix/lib/$lib.so"
+        soname=$(readelf -d "$prefix/lib/$lib.so" | sed -n 's/.*soname: \[\(.*\)\]/\1/p')
+        echo "soname $soname"
+        echo "$soname" | grep -qE "^$lib\.so\.[0-9]+\.[0-9]+\$"
+        has "lib/$soname"
+    else
+        has lib/$lib.a
+    fi
+done
 
 export LD_LIBRARY_PATH="$prefix/lib"
 
@@ -50,6 +52,7 @@ quiet cmake --build "$tmp/consumer"
 grep -E '"command"' "$tmp/consumer/compile_commands.json" | grep -E -- '-W(all|extra|pedantic|shadow)|ffp-contract|_GNU_SOURCE' &&
     { echo 'flags leak into the consumer'; exit 1; }
 "$tmp/consumer/consumer" "$prefix/share/oriel/models"
+"$tmp/consumer/clip" "$tmp/clip.y4m"
 
 # The road of pkg-config, as a user of that kind of library would type it.
 export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
@@ -60,4 +63,7 @@ quiet cc -std=c17 "$here/consumer.c" $(pkg-config --cflags --libs oriel) -o "$tm
 # shellcheck disable=SC2046
 quiet cc -std=c17 "$here/consumer.c" $(pkg-config --cflags --static --libs oriel) -o "$tmp/by-pkg-config-static"
 "$tmp/by-pkg-config-static" "$(pkg-config --variable=modeldir oriel)"
-echo "installed $kind library: used by CMake and by pkg-config"
+# shellcheck disable=SC2046
+quiet cc -std=c17 "$here/clip.c" $(pkg-config --cflags --libs oriel_video) -o "$tmp/clip-by-pkg-config"
+"$tmp/clip-by-pkg-config" "$tmp/clip.y4m"
+echo "installed $kind libraries: used by CMake and by pkg-config"
