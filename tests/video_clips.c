@@ -15,7 +15,7 @@ const char *clip_path(const char *name)
     static char path[8][256];
     static int turn;
     char *p = path[turn++ & 7];
-    snprintf(p, sizeof path[0], "%s/%s", folder, name);
+    snprintf(p, sizeof path[0], "%s/%.200s", folder, name);
     return p;
 }
 

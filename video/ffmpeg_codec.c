@@ -228,8 +228,11 @@ oriel_status video_codec_options(AVCodecContext *c, AVDictionary **options, orie
     oriel_status s = set_quality(c, options, w, opt->crf);
     if (!s && opt->preset)
         s = set_preset(c, options, opt->preset);
-    if (!s && !strcmp(name, "ffv1"))
+    if (!s && !strcmp(name, "ffv1")) {
         c->level = 3;
+        if (!video_format_divides(c->pix_fmt, c->width, c->height)) /* FFmpeg 5.1 loses chroma between slices then */
+            s = set(options, "slices", "1");
+    }
     if (!s && !strcmp(name, "libx265")) { /* closed groups: a stopped run is cut and continued at their ends */
         snprintf(text, sizeof text, "open-gop=0:log-level=error");
         if (hdr)

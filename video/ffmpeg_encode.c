@@ -176,6 +176,10 @@ static oriel_status open_format(video_encoder *e, oriel_video_writer *w, const A
     for (int i = 0; !first && i < count; i++) {
         if (odd && !video_format_divides(ranked[i], frames->width, frames->height))
             continue;
+        bool limited_jpeg = e->codec->id == AV_CODEC_ID_MJPEG && i + 1 < count && frames->colour.range != ORIEL_RANGE_FULL &&
+                            strncmp(av_get_pix_fmt_name(ranked[i]), "yuvj", 4) != 0;
+        if (limited_jpeg) /* JPEG is of full range, whatever list it is in */
+            continue;
         s = try_format(e, w, container, frames, opt, hdr, ranked[i]);
         if (!s || odd || s == ORIEL_E_NOMEM)
             break;

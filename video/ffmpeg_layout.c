@@ -124,8 +124,9 @@ static oriel_status attach_cover(AVStream *st, const AVStream *from)
 static oriel_status describe_copied(const video_mux *m, AVStream *st, const AVStream *from)
 {
     const struct AVCodecTag *const *tags = m->container->codec_tag;
+    const AVBSFContext *plain = m->copied[from->index].plain;
     unsigned tag;
-    if (avcodec_parameters_copy(st->codecpar, from->codecpar) < 0 || !copy_data(st, from) ||
+    if (avcodec_parameters_copy(st->codecpar, plain ? plain->par_out : from->codecpar) < 0 || !copy_data(st, from) ||
         av_dict_copy(&st->metadata, from->metadata, 0) < 0)
         return no_memory();
     AVCodecParameters *par = st->codecpar;

@@ -15,7 +15,7 @@
 #include "video/ffmpeg_compat.h"
 #include "video/ffmpeg_write.h"
 
-enum { FLUSH_EVERY = 2000000, FLUSH_AT_KEY = 500000, WAIT_FOR_ALL = 10000000, FLUSH_BYTES = 32 << 20, IO_BUFFER = 1 << 16 };
+enum { FLUSH_EVERY = 2000000, FLUSH_AT_KEY = 500000, WAIT_FOR_ALL = 10000000, FLUSH_BYTES = 8 << 20, IO_BUFFER = 1 << 16 };
 
 oriel_status video_io_fail(int code, const char *path)
 {
@@ -204,6 +204,40 @@ static void try_each(video_mux *m)
     }
 }
 
+static bool wants_plain(const video_mux *m, unsigned i)
+{
+    const AVCodecParameters *par = m->in->streams[i]->codecpar;
+    return m->copied[i].to >= 0 && par->codec_id == AV_CODEC_ID_AAC && !par->extradata_size &&
+           (video_is_mov(m->container) || video_is_matroska(m->container));
+}
+
+static oriel_status open_plain(video_mux *m, unsigned i)
+{
+    const AVBitStreamFilter *filter = av_bsf_get_by_name("aac_adtstoasc");
+    AVBSFContext **b = &m->copied[i].plain;
+    int code = filter ? av_bsf_alloc(filter, b) : AVERROR_BSF_NOT_FOUND;
+    if (code >= 0 && (code = avcodec_parameters_copy((*b)->par_in, m->in->streams[i]->codecpar)) >= 0) {
+        (*b)->time_base_in = m->in->streams[i]->time_base;
+        code = av_bsf_init(*b);
+    }
+    return code < 0 ? video_ffmpeg_fail(code, "aac_adtstoasc") : ORIEL_OK;
+}
+
+/* What the headers said goes to where the file's head finds it. False: the packet is none. */
+static bool make_plain(AVBSFContext *b, AVPacket *p)
+{
+    if (av_bsf_send_packet(b, p) < 0 || av_bsf_receive_packet(b, p) < 0)
+        return false;
+    size_t size = 0;
+    const uint8_t *side = av_packet_get_side_data(p, AV_PKT_DATA_NEW_EXTRADATA, &size);
+    AVCodecParameters *par = b->par_out;
+    if (side && !par->extradata_size && (par->extradata = av_mallocz(size + AV_INPUT_BUFFER_PADDING_SIZE))) {
+        memcpy(par->extradata, side, size);
+        par->extradata_size = (int)size;
+    }
+    return true;
+}
+
 oriel_status video_mux_plan(video_mux *m, const oriel_video_writer_options *opt)
 {
     unsigned n = m->in ? m->in->nb_streams : 0;
@@ -236,6 +270,9 @@ oriel_status video_mux_plan(video_mux *m, const oriel_video_writer_options *opt)
         wanted[i] = m->copied[i].to >= 0 && m->in->streams[i]->codecpar->codec_type != AVMEDIA_TYPE_ATTACHMENT &&
                     !(m->in->streams[i]->disposition & AV_DISPOSITION_ATTACHED_PIC);
     s = m->in ? video_ffmpeg_keep(m->source, wanted) : ORIEL_OK;
+    for (unsigned i = 0; !s && i < n; i++)
+        if (wants_plain(m, i))
+            s = open_plain(m, i);
 done:
     oriel_dealloc(wanted);
     return s;
@@ -301,7 +338,8 @@ static oriel_status pull(video_mux *m)
             p->pts -= p->pts == AV_NOPTS_VALUE ? 0 : start;
             p->dts -= p->dts == AV_NOPTS_VALUE ? 0 : start;
             p->pos = -1;
-            s = push(m, p);
+            if (!m->copied[p->stream_index].plain || make_plain(m->copied[p->stream_index].plain, p))
+                s = push(m, p);
         }
         av_packet_unref(p);
     }
@@ -404,9 +442,9 @@ static void choose_raise(video_mux *m)
 }
 
 /* Does a stream begin after the clip does? One that is not seen yet may. */
-static bool begins_late(const video_mux *m)
+static bool begins_late(const video_mux *m, int64_t pts)
 {
-    bool late = m->raise > 0;
+    bool late = m->raise > 0 || pts > m->shift;
     for (unsigned i = 0; m->in && i < m->in->nb_streams; i++) {
         bool early = m->in->streams[i]->codecpar->codec_type != AVMEDIA_TYPE_AUDIO || m->copied[i].to < 0;
         for (int k = 0; k < m->waits && !early; k++)
@@ -417,7 +455,7 @@ static bool begins_late(const video_mux *m)
     return late;
 }
 
-oriel_status video_mux_begin(video_mux *m)
+oriel_status video_mux_begin(video_mux *m, int64_t pts)
 {
     char text[256];
     AVDictionary *options = NULL;
@@ -429,7 +467,7 @@ oriel_status video_mux_begin(video_mux *m)
         m->raise = 0;
         choose_raise(m);
     }
-    m->late = begins_late(m);
+    m->late = begins_late(m, pts);
     m->out->pb = NULL; /* the layout again: chapters move with the rest, HDR came with the first frame */
     char *url = m->out->url;
     int flags = m->out->flags;
@@ -535,7 +573,7 @@ void video_mux_reach(video_mux *m, const AVPacket *p)
 oriel_status video_mux_packet(video_mux *m, AVPacket *p)
 {
     AVRational base = {m->info->time_base[0], m->info->time_base[1]};
-    oriel_status s = m->begun ? pull(m) : video_mux_begin(m);
+    oriel_status s = m->begun ? pull(m) : video_mux_begin(m, p->pts);
     if (s)
         return s;
     const AVStream *st = m->out->streams[m->video];
@@ -585,6 +623,8 @@ void video_mux_close(video_mux *m)
     m->out = NULL;
     for (int i = 0; i < m->waits; i++)
         av_packet_free(&m->waiting[i]);
+    for (unsigned i = 0; m->copied && m->in && i < m->in->nb_streams; i++)
+        av_bsf_free(&m->copied[i].plain);
     oriel_dealloc(m->waiting);
     oriel_dealloc(m->copied);
     oriel_dealloc(m->written);

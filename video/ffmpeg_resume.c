@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <libavcodec/bsf.h>
-
 #include "video/ffmpeg_write.h"
 
 /* ---- the end of a part --------------------------------------------------------------------- */
@@ -45,7 +43,7 @@ typedef struct part {
     AVPacket        *packet;
     AVBSFContext    *as_encoded; /* containers store H.264 and H.265 in another form than encoders make */
     bool             closed;
-    int64_t          frames; /* video packets that are kept */
+    int64_t          frames, first; /* video packets that are kept; pts of the first frame */
 } part;
 
 static oriel_status open_part(part *p)
@@ -113,6 +111,7 @@ static oriel_status count_frames(const video_mux *m, part *p)
             p->closed = false;
             break;
         }
+        p->first = seen && p->first < pts ? p->first : pts;
         if (pts > latest) {
             latest = pts;
             whole = seen;
@@ -200,7 +199,7 @@ static oriel_status copy_part(video_mux *m, part *p)
             note_copied(m, p->packet);
         s = video ? copy_video(m, p) : video_mux_write(m, p->packet);
         frames += video;
-        if (!s && m->bytes >= 32 << 20)
+        if (!s && m->bytes >= 8 << 20)
             s = video_mux_flush(m);
     }
     return s ? s : video_mux_flush(m);
@@ -225,7 +224,7 @@ oriel_status video_resume(video_mux *m, const char *path)
     s = ORIEL_E_NOMEM;
     if (!(fresh = video_part_name(path)) || (s = open_part(&p)) || (s = open_form(&p, m->video)) ||
         (s = video_mux_open(m, fresh)) ||
-        (s = video_mux_begin(m)) || (s = copy_part(m, &p)))
+        (s = video_mux_begin(m, m->shift + (p.first > 0))) || (s = copy_part(m, &p)))
         goto done;
     if (rename(fresh, path))
         s = oriel_fail(ORIEL_E_IO, "%s: %s", path, strerror(errno));

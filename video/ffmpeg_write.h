@@ -4,6 +4,7 @@
 #ifndef VIDEO_FFMPEG_WRITE_H
 #define VIDEO_FFMPEG_WRITE_H
 
+#include <libavcodec/bsf.h>
 #include <libswscale/swscale.h>
 
 #include "video/ffmpeg.h"
@@ -84,6 +85,7 @@ typedef struct video_copied {
     int     to;   /* stream of the output, -1: not copied */
     int64_t last; /* dts of the last packet written, AV_NOPTS_VALUE before the first */
     int64_t skip; /* what ends by then is in the part already; AV_NOPTS_VALUE: nothing */
+    AVBSFContext *plain; /* AAC from MPEG-TS has a header in each packet; other containers have one for all */
     bool    noted;
 } video_copied;
 
@@ -133,7 +135,8 @@ oriel_status video_write_covers(const video_mux *m, AVFormatContext *out);
 oriel_status video_layout_again(video_mux *m, const char *part, const char *path);
 
 oriel_status video_mux_open(video_mux *m, const char *path);
-oriel_status video_mux_begin(video_mux *m); /* the header; what waits says where times begin */
+/* The header; what waits, and the first frame's time in its own base, say where times begin. */
+oriel_status video_mux_begin(video_mux *m, int64_t pts);
 oriel_status video_mux_packet(video_mux *m, AVPacket *p); /* of video, times in the frames' base */
 /* p as the container has it, of stream p->stream_index; p is left empty */
 oriel_status video_mux_write(video_mux *m, AVPacket *p);
