@@ -123,6 +123,21 @@ static void test_absurd(void)
     free(bytes);
 }
 
+/* A header that claims frames of 65000 x 65000. */
+static void test_huge(void)
+{
+    size_t size;
+    uint8_t *bytes = clip_load(clip_path("a.avi"), &size);
+    for (size_t i = 0; i + 24 < size; i++)
+        if (!memcmp(bytes + i, "strf", 4)) { /* name, size, then its own size, width, height */
+            memcpy(bytes + i + 12, (uint8_t[]){0xe8, 0xfd, 0, 0, 0xe8, 0xfd, 0, 0}, 8);
+            memcpy(bytes + i + 24, "FFV1", 4); /* which decodes what it is told to */
+        }
+    CHECK(clip_save(clip_path("huge.avi"), bytes, size));
+    free(bytes);
+    refused(clip_path("huge.avi"), ORIEL_E_UNSUPPORTED, "65000 x 65000");
+}
+
 /* ---- cut short and damaged ---------------------------------------------------------------- */
 
 /* What a shorter clip still gives is the beginning of what the whole one gives. */
@@ -318,6 +333,7 @@ int main(void)
         test_zero_frames();
         test_sizes();
         test_absurd();
+        test_huge();
         test_truncated();
         test_damaged();
         test_changes();

@@ -11,6 +11,8 @@ int main(void)
 }
 #else
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include <libavutil/mastering_display_metadata.h>
 
@@ -258,6 +260,52 @@ static void test_packets(void)
     }
 }
 
+/* A writer's thread takes packets while the reader's reads. */
+typedef struct taker {
+    oriel_video_reader *r;
+    atomic_bool ended;
+    int packets;
+} taker;
+
+static void *take_packets(void *arg)
+{
+    taker *t = arg;
+    AVPacket *p = av_packet_alloc();
+    for (bool last = false; !last;) {
+        last = t->ended;
+        for (; video_ffmpeg_packet(t->r, p); t->packets++)
+            av_packet_unref(p);
+        if (!last)
+            usleep(100);
+    }
+    av_packet_free(&p);
+    return NULL;
+}
+
+static void test_two_threads(void)
+{
+    taker t = {0};
+    pthread_t thread;
+    oriel_frame f;
+    int frames = 0;
+    double begin;
+    char path[256];
+    snprintf(path, sizeof path, "%s", clip_path("plain.mp4"));
+    CHECK_OK(oriel_video_open(&t.r, path, NULL));
+    if (!t.r)
+        return;
+    CHECK_OK(video_ffmpeg_keep(t.r, (bool[16]){true, true, true}));
+    CHECK(!pthread_create(&thread, NULL, take_packets, &t));
+    for (; !oriel_video_read(t.r, &f); frames++)
+        oriel_frame_free(&f);
+    CHECK_OK(video_ffmpeg_drain(t.r));
+    t.ended = true;
+    pthread_join(thread, NULL);
+    oriel_video_reader_free(&t.r);
+    CHECK_INT(frames, ==, 20);
+    CHECK_INT(t.packets, ==, packets_kept(path, 0, 0, &begin));
+}
+
 /* ---- pipes and names ---------------------------------------------------------------------- */
 
 static clip_frames read_stdin(int fd, double from)
@@ -323,6 +371,7 @@ int main(void)
         test_times();
         test_tags();
         test_packets();
+        test_two_threads();
         test_pipes();
     } else {
         SKIP("this ffmpeg has no libx264");

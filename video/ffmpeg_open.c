@@ -12,7 +12,8 @@
 #include "video/ffmpeg_compat.h"
 #include "video/ffmpeg_read.h"
 
-enum { IO_BYTES = 1 << 16, MAX_PIXELS = 1 << 28 /* of a frame, so that a damaged header takes no memory */ };
+/* The most pixels of a frame, so that a damaged header takes no memory. */
+enum { IO_BYTES = 1 << 16, MAX_PIXELS_LOG2 = 28, MAX_PIXELS = 1 << MAX_PIXELS_LOG2 };
 
 /* ---- stdin -------------------------------------------------------------------------------- */
 
@@ -97,6 +98,28 @@ static oriel_status open_bytes_io(ffmpeg_reader *r)
     return ORIEL_OK;
 }
 
+/* FFmpeg decodes a little to learn what frames are like: no large ones. */
+static oriel_status look_into(ffmpeg_reader *r)
+{
+    unsigned n = r->input->nb_streams;
+    for (unsigned i = 0; i < n; i++) {
+        const AVCodecParameters *p = r->input->streams[i]->codecpar;
+        if ((int64_t)p->width * p->height > MAX_PIXELS)
+            return oriel_fail(ORIEL_E_UNSUPPORTED, "%s: frames of %d x %d pixels: 2^%d are the most", r->bytes.name,
+                              p->width, p->height, MAX_PIXELS_LOG2);
+    }
+    AVDictionary **options = oriel_alloc_zero(n + 1, sizeof *options);
+    int e = options ? 0 : AVERROR(ENOMEM);
+    for (unsigned i = 0; i < n && e >= 0; i++)
+        e = av_dict_set_int(&options[i], "max_pixels", MAX_PIXELS, 0);
+    if (e >= 0)
+        e = avformat_find_stream_info(r->input, options);
+    for (unsigned i = 0; i < n && options; i++)
+        av_dict_free(&options[i]);
+    oriel_dealloc(options);
+    return e < 0 ? not_opened(r, e) : ORIEL_OK;
+}
+
 static oriel_status open_demuxer(ffmpeg_reader *r)
 {
     oriel_status s = ORIEL_OK;
@@ -108,8 +131,7 @@ static oriel_status open_demuxer(ffmpeg_reader *r)
     int e = avformat_open_input(&r->input, r->path ? r->path : "", NULL, NULL); /* frees input if it fails */
     if (e < 0)
         return not_opened(r, e);
-    e = avformat_find_stream_info(r->input, NULL);
-    return e < 0 ? not_opened(r, e) : ORIEL_OK;
+    return look_into(r);
 }
 
 /* ---- the video ---------------------------------------------------------------------------- */

@@ -148,7 +148,7 @@ typedef struct oriel_video_info {
 
 /* What went wrong and was gone past. */
 typedef struct oriel_video_damage {
-    int64_t packets; /* that could not be decoded, or were cut short */
+    int64_t packets; /* that could not be decoded, were cut short, or are beyond the file's end */
     int64_t frames;  /* decoded with errors; they are handed out */
     int64_t resized; /* of another size or format than the first, brought to it */
 } oriel_video_damage;
@@ -168,8 +168,9 @@ typedef struct oriel_video_reader_options {
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_video_open(oriel_video_reader **out, const char *path,
                                                          const oriel_video_reader_options *opt);
 ORIEL_API const oriel_video_info *oriel_video_info_of(const oriel_video_reader *r);
-/* The next frame in order of display; pts never falls. What *f held is forgotten. All frames are of
- * info's size and format. ORIEL_EOF after the last. After any other error: ORIEL_E_IO again. */
+/* The next frame in order of display; pts rises. What *f held is forgotten. All frames are of info's size
+ * and format. Planes may be the decoder's, which predicts from them: do not write to them. ORIEL_EOF after
+ * the last. After any other error: ORIEL_E_IO again. */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_video_read(oriel_video_reader *r, oriel_frame *f);
 ORIEL_API oriel_video_damage oriel_video_damage_of(const oriel_video_reader *r);
 ORIEL_API void               oriel_video_reader_free(oriel_video_reader **r);
