@@ -7,8 +7,9 @@ enum {
     FLAT = 4,           /* places along outer of an item at most */
     FLAT_RINGS = 1100 << 10, /* bytes of a head's rings up to which they grow by that */
     STEP_FLOATS = 6144, /* logits of a step, for the level 1 cache */
-    RINGS = 768 << 10,  /* bytes of an item's rings, for the level 2 cache */
-    RING_MAX = 8 << 20  /* of one head's ring */
+    RINGS = 384 << 10,  /* bytes of an item's rings: the level 2 cache holds the rows of this step and the next too */
+    RING_MAX = 8 << 20, /* of one head's ring */
+    LINE = 64           /* of a cache */
 };
 
 /* The span of a query far from both ends. */
@@ -150,6 +151,29 @@ void near_plan_free(near_plan *p)
     *p = (near_plan){0};
 }
 
+near_item near_item_at(const near_plan *p, int64_t i)
+{
+    const attn_job *j = p->j;
+    near_item       it = {.kv0 = (int)(i % p->kvs) * p->kv_heads}; /* threads share no rows */
+    it.kvs = oriel_axis_low(p->kv_heads, j->a.kv_heads - it.kv0);
+    it.x = &p->x[(i /= p->kvs) % p->xs];
+    it.y = &p->y[(i /= p->xs) % p->ys];
+    it.at0 = (int)((i /= p->ys) % p->outers) * p->flat;
+    it.ats = oriel_axis_low(p->flat, j->a.extent[p->outer] - it.at0);
+    it.b = (int)(i / p->outers);
+    it.outer = near_outer(p, it.at0, it.ats);
+    it.first = it.y->first % it.y->step;
+    return it;
+}
+
+oriel_span near_inner(const near_plan *p, const near_item *it, int n)
+{
+    const near_segment *y = it->y;
+    oriel_span          s = oriel_axis_span(p->j->a.axis[p->inner], p->j->a.extent[p->inner], y->first + n * y->step);
+    s.first = (s.first - it->first) / y->step;
+    return s;
+}
+
 int near_place(const near_plan *p, const near_segment *s, int u)
 {
     int at = s->p + u + p->low;
@@ -158,4 +182,76 @@ int near_place(const near_plan *p, const near_segment *s, int u)
     if (at >= 0 && at < s->len)
         return at;
     return !p->wraps ? -1 : at < 0 ? at + p->keys : at - p->keys;
+}
+
+/* ---- prefetches ------------------------------------------------------------------------------- */
+
+/* Places of a row that an item's keys have. */
+static int places(const near_plan *p, const near_segment *x, int *low)
+{
+    *low = oriel_axis_high(0, x->p + p->low);
+    return oriel_axis_high(0, oriel_axis_low(x->len, x->p + x->count + p->low + p->keys - 1) - *low);
+}
+
+void near_ahead_begin(near_ahead *a, const near_plan *p, near_item it, int y0, int most, int held, int calls)
+{
+    int        low, rows = oriel_axis_low(most, it.y->count - y0);
+    oriel_span s = near_inner(p, &it, y0), e = near_inner(p, &it, y0 + rows - 1);
+    *a = (near_ahead){.it = it, .y0 = y0, .rows = rows, .inner = oriel_axis_high(held, s.first)};
+    a->inners = oriel_axis_high(0, e.first + e.count - a->inner);
+    a->count = a->inners * it.outer.count + it.ats * rows;
+    int64_t all = (int64_t)a->inners * it.outer.count * places(p, it.x, &low) + (int64_t)it.ats * rows * it.x->count;
+    a->each = (int)oriel_ceil_div(all, calls);
+}
+
+static near_run run_of(const near_ahead *a, const oriel_tensor *t, const int at[3], int head, int heads, int dim)
+{
+    int64_t  size = (int64_t)oriel_dtype_size(t->dtype);
+    near_run r = {(const char *)t->data + attn_at(t, a->it.b, at, head) * size, a->it.x->step * t->stride[3] * size,
+                  t->stride[4] * size, heads, (int)(dim * size)};
+    if (r.head == r.bytes) {
+        r.bytes *= heads;
+        r.heads = 1;
+    }
+    return r;
+}
+
+static void next_row(near_ahead *a, const near_plan *p)
+{
+    const attn_job      *j = p->j;
+    const oriel_attn_io *io = j->io;
+    const near_item     *it = &a->it;
+    int                  keys = a->inners * it->outer.count, n = a->row++, group = j->a.heads / j->a.kv_heads, low = it->x->p;
+    int                  at[3];
+    bool                 queries = n >= keys;
+    a->left = queries ? it->x->count : places(p, it->x, &low);
+    at[2] = it->x->first + (low - it->x->p) * it->x->step;
+    if (queries) {
+        at[p->outer] = it->at0 + (n - keys) / a->rows;
+        at[p->inner] = it->y->first + (a->y0 + (n - keys) % a->rows) * it->y->step;
+        a->run[0] = run_of(a, &io->q, at, it->kv0 * group, it->kvs * group, j->a.dim);
+        a->run[1] = run_of(a, &io->out, at, it->kv0 * group, it->kvs * group, j->a.dim_v);
+    } else {
+        at[p->outer] = it->outer.first + n % it->outer.count * it->outer.step;
+        at[p->inner] = it->first + (a->inner + n / it->outer.count) * it->y->step;
+        a->run[0] = run_of(a, &io->k, at, it->kv0, it->kvs, j->a.dim);
+        a->run[1] = run_of(a, &io->v, at, it->kv0, it->kvs, j->a.dim_v);
+    }
+}
+
+void near_ahead_some(near_ahead *a, const near_plan *p)
+{
+    for (int n = a->each; n > 0; n--, a->left--) {
+        while (!a->left) {
+            if (a->row == a->count)
+                return;
+            next_row(a, p);
+        }
+        for (near_run *r = a->run; r < a->run + 2; r->at += r->token, r++)
+            for (int h = 0; h < r->heads; h++) {
+                const char *at = r->at + h * r->head, *end = at + r->bytes;
+                for (at -= (uintptr_t)at % LINE; at < end; at += LINE)
+                    __builtin_prefetch(at, 0, 2); /* into L2 */
+            }
+    }
 }

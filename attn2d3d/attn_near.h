@@ -40,14 +40,44 @@ typedef struct near_plan {
     int             xs, ys;
     int             flat, outers; /* places along outer of an item, which share a ring; items along outer */
     int             kvs, kv_heads; /* parts of the key heads, and heads of a part: those whose rows lie side by side */
-    int64_t         items;  /* (B, kvs, outers, ys, xs) */
+    int64_t         items;  /* (B, outers, ys, xs, kvs) */
 } near_plan;
+
+typedef struct near_item { /* a segment of rows of queries and its keys */
+    const near_segment *x, *y;
+    int                 b, kv0, kvs, at0, ats; /* batch, key heads, places along outer */
+    int                 first; /* inner coordinate of key 0 of the ring's count */
+    oriel_span          outer; /* outer keys in the ring */
+} near_item;
+
+typedef struct near_run { /* the rest of a row of tokens, of some heads */
+    const char *at;
+    int64_t     token, head; /* bytes from one to the next */
+    int         heads, bytes; /* of a head; all heads are one where they lie side by side */
+} near_run;
+
+/* Rows that a step will take in and give, prefetched while the one before it computes. */
+typedef struct near_ahead {
+    near_item it;
+    int       y0, rows;           /* queries: of all places along outer */
+    int       inner, inners;      /* keys that are new to the ring: of all outer keys */
+    int       row, count, left;   /* the next row, keys first; of how many; tokens left of the one before it */
+    int       each;               /* tokens a call */
+    near_run  run[2];             /* k and v, or q and out */
+} near_ahead;
 
 /* Why the kernels do not take a problem, or NULL. */
 const char  *near_reject(const attn_job *j);
 oriel_status near_plan_new(near_plan *p, const attn_job *j, int lanes, int rows, int per);
 void         near_plan_free(near_plan *p);
 
+near_item near_item_at(const near_plan *p, int64_t i);
+/* Inner keys that query n of an item sees, in the ring's count. */
+oriel_span near_inner(const near_plan *p, const near_item *it, int n);
+/* The step of queries y0 and on of an item, up to `most` rows, whose ring holds the keys before `held`; near_ahead_some()
+ * will be called `calls` times. */
+void near_ahead_begin(near_ahead *a, const near_plan *p, near_item it, int y0, int most, int held, int calls);
+void near_ahead_some(near_ahead *a, const near_plan *p);
 /* Outer keys that `n` places from `at` on see. */
 oriel_span near_outer(const near_plan *p, int at, int n);
 /* Token order within a class that place u of segment s holds, -1 for none. */

@@ -17,6 +17,7 @@
  *   lie, two channels, v two neighbouring places. Queries then come in couples, an even place and the odd one behind it,
  *   whose windows lie in the same pairs; weights beyond a window are 0 there (of 7 places in 8, of 13 in 14).
  * Bound: FMA; beside it loads (a load across lines counts twice): rows of 4, 7 offsets: 22 to 28 FMAs.
+ * Memory: the rows of the next step are prefetched into L2 while this one computes, a few tokens a row of keys.
  * Work: items of whole rows, each written once; the bits do not depend on who does which.
  */
 #include <math.h>
@@ -30,14 +31,12 @@ static const float MASKED = -1e30f, NOTHING = -1e38f, LOG2E = 1.442695041f;
 
 typedef struct work { /* a worker's own */
     const near_plan    *p;
-    const near_segment *x, *y;  /* the item's */
-    int                 b, kv0, kvs, at0, ats; /* batch, key heads, places along outer */
+    near_item           it;
+    near_ahead          ahead;
     int                 at, kv, h; /* of the tile */
-    int                 first;  /* inner coordinate of key 0 of the ring's count */
     int                 held;   /* keys before this have been in the ring */
     int                 rows, x0, n; /* rows of the tile; its first query in the segment; queries of a row */
     int                 from[NEAR_ROWS], to[NEAR_ROWS]; /* inner keys of each row */
-    oriel_span          held_outer; /* outer keys in the ring */
     int                 seen[NEAR_ROWS];  /* rows of keys in this step */
     bool                begun[NEAR_ROWS], masked;
     unsigned            sees[NEAR_KEYS];  /* lanes that see an offset, if masked */
@@ -85,8 +84,12 @@ SIMD_INLINE void turn(float *panel, ptrdiff_t ld, const float *const row[LANES],
         for (int i = 0; i < LANES; i++)
             r[i] = cols >= LANES ? v_load(row[i] + d) : v_load_first(row[i] + d, cols);
         v_transpose(r);
-        for (int i = 0; i < LANES; i++)
-            if (i < cols)
+        if (cols >= LANES)
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                v_store(panel + (d + i) * ld, LEVEL_PER == 2 ? r[i] : v_mul(r[i], scale));
+        else
+            for (int i = 0; i < cols; i++)
                 v_store(panel + (d + i) * ld, LEVEL_PER == 2 ? r[i] : v_mul(r[i], scale));
     }
 }
@@ -95,7 +98,7 @@ SIMD static void take_keys(work *w, float *panel, int64_t at)
 {
     const near_plan    *p = w->p;
     const oriel_tensor *k = &p->j->io->k;
-    int                 places = (int)oriel_round_up(w->x->count, LANES) + p->keys - 1;
+    int                 places = (int)oriel_round_up(w->it.x->count, LANES) + p->keys - 1;
     for (int u = 0; u < places; u += LANES) {
         const float *row[LANES];
         for (int i = 0; i < LANES; i++)
@@ -108,7 +111,7 @@ SIMD static void take_values(work *w, float *to, int64_t at)
 {
     const near_plan    *p = w->p;
     const oriel_tensor *v = &p->j->io->v;
-    int                 places = (w->x->count + p->keys + LEVEL_PER - 2), dim = p->j->a.dim_v;
+    int                 places = (w->it.x->count + p->keys + LEVEL_PER - 2), dim = p->j->a.dim_v;
     for (int u = 0; u < places; u += LEVEL_PER, to += p->vecs_v * LANES) {
         const float *row[LEVEL_PER];
         for (int i = 0; i < LEVEL_PER; i++)
@@ -120,7 +123,7 @@ SIMD static void take_values(work *w, float *to, int64_t at)
 
 static ptrdiff_t slot(const work *w, int kv, int outer, int inner)
 {
-    return ((ptrdiff_t)(kv - w->kv0) * w->p->deep + outer) * w->p->ring + inner % w->p->ring;
+    return ((ptrdiff_t)(kv - w->it.kv0) * w->p->deep + outer) * w->p->ring + inner % w->p->ring;
 }
 static float *keys_of(const work *w, ptrdiff_t s)
 {
@@ -139,14 +142,14 @@ static void hold(work *w, int begin, int end)
     if (w->held < begin)
         w->held = begin;
     for (; w->held < end; w->held++)
-        for (int i = 0; i < w->held_outer.count; i++) {
+        for (int i = 0; i < w->it.outer.count; i++) {
             int at[3] = {0};
-            at[p->outer] = w->held_outer.first + i * w->held_outer.step;
-            at[p->inner] = w->first + w->held * w->y->step;
-            for (int kv = w->kv0; kv < w->kv0 + w->kvs; kv++)
-                take_keys(w, keys_of(w, slot(w, kv, i, w->held)), attn_at(k, w->b, at, kv));
-            for (int kv = w->kv0; kv < w->kv0 + w->kvs; kv++)
-                take_values(w, values_of(w, slot(w, kv, i, w->held)), attn_at(v, w->b, at, kv));
+            at[p->outer] = w->it.outer.first + i * w->it.outer.step;
+            at[p->inner] = w->it.first + w->held * w->it.y->step;
+            for (int kv = w->it.kv0; kv < w->it.kv0 + w->it.kvs; kv++)
+                take_keys(w, keys_of(w, slot(w, kv, i, w->held)), attn_at(k, w->it.b, at, kv));
+            for (int kv = w->it.kv0; kv < w->it.kv0 + w->it.kvs; kv++)
+                take_values(w, values_of(w, slot(w, kv, i, w->held)), attn_at(v, w->it.b, at, kv));
         }
 }
 
@@ -168,7 +171,7 @@ SIMD_INLINE void logits(work *w, const float *k, int r, int o, const int rows, c
         vec x[LEVEL_ROWS];
 #pragma GCC unroll 4
         for (int a = 0; a < rows; a++)
-            x[a] = v_load(q + a * LANES);
+            x[a] = v_keep(v_load(q + a * LANES));
 #pragma GCC unroll 12
         for (int i = 0; i < offsets; i++) {
             vec key = v_keep(v_load(k + i));
@@ -370,8 +373,8 @@ static void values_row(work *w, int r)
 static void query_at(const work *w, int row, int y0, int at[3])
 {
     at[w->p->outer] = w->at;
-    at[w->p->inner] = w->y->first + (y0 + row) * w->y->step;
-    at[2] = w->x->first + w->x0 * w->x->step;
+    at[w->p->inner] = w->it.y->first + (y0 + row) * w->it.y->step;
+    at[2] = w->it.x->first + w->x0 * w->it.x->step;
 }
 
 SIMD static void take_queries(work *w, int y0)
@@ -382,7 +385,7 @@ SIMD static void take_queries(work *w, int y0)
         const float *row[LANES];
         int          at[3];
         query_at(w, r, y0, at);
-        int64_t from = attn_at(q, w->b, at, w->h), each = q->stride[3] * w->x->step;
+        int64_t from = attn_at(q, w->it.b, at, w->h), each = q->stride[3] * w->it.x->step;
         for (int i = 0; i < LANES; i++)
             row[i] = i >= w->n ? w->zeros : row_of(w, q, from + i * each, dim, i);
         turn(w->q + r * LANES, LEVEL_ROWS * LANES, row, dim / LEVEL_PER, v_set(w->p->j->a.scale * LOG2E));
@@ -401,7 +404,7 @@ SIMD static void give_results(work *w, int y0)
     for (int r = 0; r < w->rows; r++) {
         int at[3];
         query_at(w, r, y0, at);
-        int64_t      to = attn_at(out, w->b, at, w->h), each = out->stride[3] * w->x->step;
+        int64_t      to = attn_at(out, w->it.b, at, w->h), each = out->stride[3] * w->it.x->step;
         const float *o = w->o + (ptrdiff_t)r * LANES * w->p->vecs_v * LANES;
         for (int i = 0; i < w->n; i++, to += each, o += w->p->vecs_v * LANES) {
             vec    inv = v_set(1.f / w->sum[r * LANES + i]);
@@ -421,7 +424,7 @@ SIMD static void give_results(work *w, int y0)
         }
         if (lse->data)
             for (int i = 0; i < w->n; i++)
-                ((float *)lse->data)[attn_at(lse, w->b, at, w->h) + i * w->x->step * lse->stride[3]] =
+                ((float *)lse->data)[attn_at(lse, w->it.b, at, w->h) + i * w->it.x->step * lse->stride[3]] =
                     logf(w->sum[r * LANES + i]) + w->top[r * LANES + i] * 0.6931471806f;
     }
 }
@@ -430,7 +433,7 @@ SIMD static void give_results(work *w, int y0)
 static void masks(work *w)
 {
     const near_plan *p = w->p;
-    int              at = w->x->p + w->x0 + p->low, len = w->x->len;
+    int              at = w->it.x->p + w->x0 + p->low, len = w->it.x->len;
     w->masked = !p->wraps && (at < 0 || at + LANES + p->keys - 1 > len);
     if (w->masked)
         for (int o = 0; o < p->keys; o++) {
@@ -477,9 +480,10 @@ SIMD static void tile(work *w, int y0)
     for (int r = 0; r < w->rows; r++)
         v_store(old + r * LANES, v_set(NOTHING));
     oriel_span outer = oriel_axis_span(w->p->j->a.axis[w->p->outer], w->p->j->a.extent[w->p->outer], w->at);
-    int        first = (outer.first - w->held_outer.first) / outer.step;
+    int        first = (outer.first - w->it.outer.first) / outer.step;
     for (int i = first; i < first + outer.count; i++)
         for (int y = w->from[0]; y < w->to[w->rows - 1]; y++) {
+            near_ahead_some(&w->ahead, w->p);
             row_of_keys(w, i, y);
             if (++done == w->p->step) {
                 finish_step(w, old);
@@ -495,46 +499,50 @@ SIMD static void tile(work *w, int y0)
 static void begin_item(work *w, int64_t i)
 {
     const near_plan    *p = w->p;
-    const attn_job     *j = p->j;
-    const oriel_tensor *k = &j->io->k, *v = &j->io->v;
-    w->x = &p->x[i % p->xs], i /= p->xs;
-    w->y = &p->y[i % p->ys], i /= p->ys;
-    w->at0 = (int)(i % p->outers) * p->flat, i /= p->outers;
-    w->ats = oriel_axis_low(p->flat, j->a.extent[p->outer] - w->at0);
-    w->kv0 = (int)(i % p->kvs) * p->kv_heads;
-    w->kvs = oriel_axis_low(p->kv_heads, j->a.kv_heads - w->kv0);
-    w->b = (int)(i / p->kvs);
-    w->held_outer = near_outer(p, w->at0, w->ats);
-    w->first = w->y->first % w->y->step;
+    const oriel_tensor *k = &p->j->io->k, *v = &p->j->io->v;
+    w->it = near_item_at(p, i);
     w->held = 0;
     for (int u = 0; u < NEAR_WIDE + NEAR_KEYS + LANES; u++) {
-        int     place = near_place(p, w->x, u);
-        int64_t at = w->x->first - (int64_t)w->x->p * w->x->step + (int64_t)place * w->x->step;
+        int     place = near_place(p, w->it.x, u);
+        int64_t at = w->it.x->first - (int64_t)w->it.x->p * w->it.x->step + (int64_t)place * w->it.x->step;
         w->k_at[u] = place < 0 ? NO_KEY : at * k->stride[3];
         if (u < NEAR_WIDE + NEAR_KEYS)
             w->v_at[u] = place < 0 ? NO_KEY : at * v->stride[3];
     }
 }
 
-static void item(work *w, int64_t i)
+/* What comes after step y0 of item i. The item before asks for the first rows of an item, if they are one thread's: i + 1 < end. */
+static void look_ahead(work *w, int64_t i, int64_t end, int y0)
 {
     const near_plan *p = w->p;
-    const attn_job  *j = p->j;
-    int              group = j->a.heads / j->a.kv_heads;
+    int              tiles = w->it.ats * ((w->it.x->count + LANES - 1) / LANES) * w->it.kvs * (p->j->a.heads / p->j->a.kv_heads);
+    int              calls = tiles * near_outer(p, w->it.at0, 1).count * (w->to[w->rows - 1] - w->from[0]);
+    if (y0 + LEVEL_ROWS < w->it.y->count)
+        near_ahead_begin(&w->ahead, p, w->it, y0 + LEVEL_ROWS, LEVEL_ROWS, w->held, calls);
+    else if (i + 1 < end)
+        near_ahead_begin(&w->ahead, p, near_item_at(p, i + 1), 0, LEVEL_ROWS, 0, calls);
+    else
+        w->ahead.each = 0;
+}
+
+static void item(work *w, int64_t i, int64_t end)
+{
+    int group = w->p->j->a.heads / w->p->j->a.kv_heads;
     begin_item(w, i);
-    for (int y0 = 0; y0 < w->y->count; y0 += LEVEL_ROWS) {
-        w->rows = oriel_axis_low(LEVEL_ROWS, w->y->count - y0);
+    for (int y0 = 0; y0 < w->it.y->count; y0 += LEVEL_ROWS) {
+        w->rows = oriel_axis_low(LEVEL_ROWS, w->it.y->count - y0);
         for (int r = 0; r < w->rows; r++) {
-            oriel_span s = oriel_axis_span(j->a.axis[p->inner], j->a.extent[p->inner], w->y->first + (y0 + r) * w->y->step);
-            w->from[r] = (s.first - w->first) / w->y->step;
-            w->to[r] = w->from[r] + s.count;
+            oriel_span s = near_inner(w->p, &w->it, y0 + r);
+            w->from[r] = s.first;
+            w->to[r] = s.first + s.count;
         }
         hold(w, w->from[0], w->to[w->rows - 1]);
-        for (w->at = w->at0; w->at < w->at0 + w->ats; w->at++)
-            for (w->x0 = 0; w->x0 < w->x->count; w->x0 += LANES)
-                for (w->h = w->kv0 * group; w->h < (w->kv0 + w->kvs) * group; w->h++) {
+        look_ahead(w, i, end, y0);
+        for (w->at = w->it.at0; w->at < w->it.at0 + w->it.ats; w->at++)
+            for (w->x0 = 0; w->x0 < w->it.x->count; w->x0 += LANES)
+                for (w->h = w->it.kv0 * group; w->h < (w->it.kv0 + w->it.kvs) * group; w->h++) {
                     w->kv = w->h / group;
-                    w->n = oriel_axis_low(LANES, w->x->count - w->x0);
+                    w->n = oriel_axis_low(LANES, w->it.x->count - w->x0);
                     tile(w, y0);
                 }
     }
@@ -542,6 +550,7 @@ static void item(work *w, int64_t i)
 
 typedef struct task {
     near_plan plan;
+    int       threads;
     char     *memory; /* of the workers */
     size_t    each;
 } task;
@@ -575,8 +584,8 @@ static void range(void *arg, int64_t from, int64_t to, int worker)
     w->s = w->q + part[2];
     w->o = w->s + part[3];
     w->value = (const float **)(void *)(w->o + part[4]);
-    for (; from < to; from++)
-        item(w, from);
+    for (int64_t end = a->plan.items * (worker + 1) / a->threads; from < to; from++) /* of the pool's share for it */
+        item(w, from, end);
 }
 
 static oriel_status run(const attn_job *j, oriel_pool *pool)
@@ -586,10 +595,11 @@ static oriel_status run(const attn_job *j, oriel_pool *pool)
     oriel_status s = near_plan_new(&a.plan, j, LANES, LEVEL_ROWS, LEVEL_PER);
     if (s)
         return s;
+    a.threads = oriel_pool_threads(pool);
     a.each = (sizeof(work) + 63) / 64 * 64 + room(&a.plan, part) * sizeof(float) +
              (size_t)LEVEL_ROWS * (size_t)a.plan.step * sizeof(float *);
     a.each = (a.each + 63) / 64 * 64;
-    if ((a.memory = oriel_alloc_aligned(a.each * (size_t)oriel_pool_threads(pool))))
+    if ((a.memory = oriel_alloc_aligned(a.each * (size_t)a.threads)))
         oriel_parallel_for(pool, a.plan.items, oriel_pool_grain(pool, a.plan.items, 16), range, &a);
     else
         s = ORIEL_E_NOMEM;
