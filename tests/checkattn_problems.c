@@ -123,6 +123,7 @@ static const struct {
     {"cosine, padded", 1, {.heads = 2, .kv_heads = 1, .dim = 24, .extent = {1, 13, 10}, .axis = {{0}, BLOCK(6, 0), BLOCK(4, .left = 2)}, .pad_keys = true, .cosine = true}, .listed = 0},
     {"cosine, pad rows", 1, {.heads = 2, .dim = 24, .extent = {1, 13, 10}, .axis = {{0}, BLOCK(6, 0), BLOCK(4, .left = 2)}, .pad_keys = true, .cosine = true}, .pad_rows = true},
     {"dilated lists", 1, {.heads = 2, .dim = 16, .extent = {1, 11, 40}, .axis = {{0}, NA(3, .dilation = 3), NA(5, .dilation = 4)}, .lists = true, .q_block = {0, 4, 7}, .k_block = {0, 3, 6}}, .listed = -8},
+    {"pooled windows in halves", 1, {.heads = 2, .dim = 8, .extent = {1, 24, 256}, .axis = {{0}, BLOCK(1, 0), BLOCK(128, 0)}, .bias = ORIEL_BIAS_OFFSET, .pool = {0, 0, 2}}, .listed = 0},
 };
 
 bool problem_named(problem *p, int i)
