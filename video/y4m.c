@@ -32,7 +32,7 @@ static const struct {
     {"411p", {ORIEL_PIXELS_YUV, 0, 2, 0, false}, ORIEL_CHROMA_UNKNOWN},
     {"mono", {ORIEL_PIXELS_GREY, 0, 0, 0, false}, ORIEL_CHROMA_UNKNOWN},
 };
-enum { TAGS = sizeof tags / sizeof *tags };
+enum { TAGS = sizeof tags / sizeof *tags, MAX_PIXELS = 1 << 28 };
 
 static bool number(const char **at, int *v)
 {
@@ -129,6 +129,9 @@ oriel_status y4m_parse(y4m_head *h, const char *line, const char *name)
                           h->width || h->height ? "one side alone" : "no size");
     if (oriel_frame_check(h->width, h->height, h->pixels))
         return oriel_fail(ORIEL_E_FORMAT, "%s: y4m: %d x %d pixels", name, h->width, h->height);
+    if ((int64_t)h->width * h->height > MAX_PIXELS) /* a pipe does not say how much will come */
+        return oriel_fail(ORIEL_E_UNSUPPORTED, "%s: frames of %d x %d pixels: 2^28 are the most", name, h->width,
+                          h->height);
     if (!h->aspect[0] || !h->aspect[1])
         h->aspect[0] = h->aspect[1] = 0;
     return ORIEL_OK;
