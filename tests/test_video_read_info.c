@@ -36,7 +36,7 @@ static void make_clips(void)
                       "-map 0 " X264 "-vf setsar=4/3 aspect.mkv "
                       "-map 0 -c:v libx264 -bf 0 -pix_fmt yuvj420p -color_range pc -colorspace bt709 -color_primaries bt709 -color_trc bt709 full.mp4 "
                       "-map 0 -c:v mpeg2video -flags +ilme+ildct -top 0 bottom.mpg "
-                      "-map 0 " X264 "-flags +ildct -top 1 top.mkv -map 0 -frames:v 1 cover.png"));
+                      "-map 0 -c:v rawvideo -pix_fmt uyvy422 big.mov -map 0 " X264 "-flags +ildct -top 1 top.mkv -map 0 -frames:v 1 cover.png"));
     CHECK(clip_ffmpeg("-ss 0.3 -i plain.mp4 -i cover.png -map 0:v -map 0:a -map 1 -c copy -disposition:v:1 attached_pic cut.mp4 "
                       "-map 0:v -c copy -output_ts_offset -2 -muxdelay 0 -muxpreload 0 -avoid_negative_ts disabled minus.ts"));
 }
@@ -174,6 +174,26 @@ static void check_hdr(const char *name)
     oriel_video_reader_free(&r);
 }
 
+static bool write_again(const char *from, const char *to)
+{
+    oriel_video_reader *r = NULL;
+    oriel_video_writer *w = NULL;
+    oriel_frame f = {0};
+    oriel_status s = oriel_video_open(&r, clip_path(from), NULL);
+    if (!s)
+        s = oriel_video_create(&w, clip_path(to), oriel_video_info_of(r), &(oriel_video_writer_options){.codec = "ffv1"});
+    while (!s && !(s = oriel_video_read(r, &f))) {
+        s = oriel_video_write(w, &f);
+        oriel_frame_free(&f);
+    }
+    if (s == ORIEL_EOF)
+        s = oriel_video_finish(w);
+    CHECK_OK(s);
+    oriel_video_writer_free(&w);
+    oriel_video_reader_free(&r);
+    return !s;
+}
+
 static void test_hdr(void)
 {
     if (!clip_has_encoder("libx265")) {
@@ -183,9 +203,9 @@ static void test_hdr(void)
     CHECK(clip_ffmpeg("-f lavfi -i testsrc2=s=64x48:r=25:d=0.24 -c:v libx265 -pix_fmt yuv420p10le -color_primaries bt2020 -color_trc smpte2084 "
                       "-colorspace bt2020nc -color_range tv -x265-params \"log-level=none:pools=none:chromaloc=2:hdr10=1:max-cll=900,400:master-display="
                       "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)\" hdr.mkv"));
-    CHECK(clip_ffmpeg("-i hdr.mkv -c copy -bsf:v 'filter_units=remove_types=39-40' boxes.mkv"));
     check_hdr("hdr.mkv");
-    check_hdr("boxes.mkv");
+    if (write_again("hdr.mkv", "boxes.mkv")) /* FFV1 has no place for it: the container says it */
+        check_hdr("boxes.mkv");
 }
 
 /* ---- packets of other streams ------------------------------------------------------------- */
@@ -328,8 +348,8 @@ static void check_same(clip_frames *got, const clip_frames *want, int first)
 
 static void test_pipes(void)
 {
-    static const char *const names[] = {"plain.ts", "many.mkv", "plain.mp4"};
-    for (int k = 0; k < 3; k++) {
+    static const char *const names[] = {"plain.ts", "many.mkv", "plain.mp4", "big.mov"};
+    for (int k = 0; k < 4; k++) {
         char command[512], path[256];
         snprintf(path, sizeof path, "%s", clip_path(names[k]));
         snprintf(command, sizeof command, "cat %s", path);
@@ -345,7 +365,7 @@ static void test_pipes(void)
             if (k < 2)
                 check_same(&got, &want, from);
             else
-                CHECK(got.status == ORIEL_E_FORMAT || got.count == want.count - from);
+                CHECK((got.status == ORIEL_E_FORMAT && strstr(oriel_error(), "pipe")) || got.count == want.count - from);
             clip_free(&got);
             pclose(p);
         }

@@ -369,9 +369,15 @@ void ffmpeg_describe_frame(ffmpeg_reader *r, const oriel_frame *f)
                       av_frame_get_side_data(side, AV_FRAME_DATA_CONTENT_LIGHT_LEVEL));
 }
 
-/* No frame can be decoded: what the headers say. */
+/* There is no frame, and no damage: what the headers say. */
 oriel_status ffmpeg_describe_empty(ffmpeg_reader *r)
 {
+    if (r->base.damage.packets && !(r->input->pb && r->input->pb->seekable & AVIO_SEEKABLE_NORMAL))
+        return oriel_fail(ORIEL_E_FORMAT, "%s: no frame can be decoded: a clip with its index at the end must be a file, not a pipe",
+                          r->bytes.name);
+    if (r->base.damage.packets)
+        return oriel_fail(ORIEL_E_FORMAT, "%s: no frame can be decoded; %lld packets are damaged", r->bytes.name,
+                          (long long)r->base.damage.packets);
     const AVCodecParameters *p = r->input->streams[r->index]->codecpar;
     AVFrame *as = r->av;
     as->width = p->width;
@@ -385,8 +391,7 @@ oriel_status ffmpeg_describe_empty(ffmpeg_reader *r)
     oriel_status s = ffmpeg_shape_of(&r->shape, as);
     av_frame_unref(as);
     if (s)
-        return oriel_fail(s, "%s: no frame can be decoded, and the headers do not say what frames would be like",
-                          r->bytes.name);
+        return oriel_fail(s, "%s: no frame, and the headers do not say what frames would be like", r->bytes.name);
     r->base.info.width = r->shape.width;
     r->base.info.height = r->shape.height;
     r->base.info.pixels = r->shape.pixels;
