@@ -676,6 +676,10 @@ int main(int argc, char **argv)
         unsigned    mask, needs;
     } levels[] = {{"c", 0, 0}, {"avx2", ORIEL_CPU_AVX2, ORIEL_CPU_AVX2}, {"best", ~0u, ORIEL_CPU_AVX512}};
     unsigned all = oriel_cpu_flags();
+    if (argc > 1 && !strcmp(argv[1], "threads")) { /* for ThreadSanitizer */
+        test_threads();
+        return test_end();
+    }
     if (argc > 1) {
         CHECK_OK(oriel_device_open(&dev, NULL));
         test_random(strtoull(argv[1], NULL, 0));
