@@ -8,6 +8,8 @@
 
 #include "video/ffmpeg_write.h"
 
+enum { STUB_BYTES = 64 << 10 };
+
 /* ---- the end of a part --------------------------------------------------------------------- */
 
 /* Was the file closed, or was its writer killed? A closed mp4 ends with an mfro box, in a closed matroska
@@ -56,6 +58,20 @@ static oriel_status open_part(part *p)
     if (code == AVERROR(ENOMEM) || code >= 0)
         return oriel_fail(ORIEL_E_NOMEM, "out of memory: %s", p->path);
     return oriel_fail(ORIEL_E_FORMAT, "%s cannot be resumed: %s; remove it to begin anew", p->path, av_err2str(code));
+}
+
+/* A writer that was killed in its first seconds has left no frame, and at most a piece of the header. */
+static bool is_stub(const char *path)
+{
+    uint8_t head[8] = {0};
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return false;
+    size_t n = fread(head, 1, sizeof head, f);
+    bool begun = !n || (n == sizeof head && (!memcmp(head + 4, "ftyp", 4) || !memcmp(head, "\x1a\x45\xdf\xa3", 4)));
+    bool small = !fseek(f, 0, SEEK_END) && ftell(f) < STUB_BYTES;
+    fclose(f);
+    return begun && small;
 }
 
 static void close_part(part *p)
@@ -213,7 +229,11 @@ oriel_status video_resume(video_mux *m, const char *path)
     if (!video_is_mov(m->container) && !video_is_matroska(m->container))
         return oriel_fail(ORIEL_E_UNSUPPORTED, "%s: a stopped run goes on in mp4, mov and matroska alone, not in %s", path,
                           m->container->name);
-    if ((s = open_part(&p)) || (s = check_part(m, &p)) || (s = count_frames(m, &p)))
+    if ((s = open_part(&p)) == ORIEL_E_FORMAT && is_stub(path)) {
+        close_part(&p);
+        return video_mux_open(m, path);
+    }
+    if (s || (s = check_part(m, &p)) || (s = count_frames(m, &p)))
         goto done;
     close_part(&p);
     if (!p.frames) {
