@@ -245,7 +245,7 @@ run 2 upscale a.png -o a.jpg $model
 says 'ends in .png'
 mkdir empty
 run 2 upscale empty -o both $model
-says 'no pictures in empty'
+says 'no pictures or clips in empty'
 run 2 upscale a.png missing.png -o -
 run 1 upscale a.png missing.png -o list $model
 says 'missing.png: No such file'

@@ -49,7 +49,7 @@ void batch_table(arg_option table[BATCH_MAX_OPTIONS], const arg_option *own, bat
         ARG_INT("overlap", 0, &b->overlap, "P", 0, 1 << 20,
                 "pixels that tiles share; default: four windows of the model"),
         ARG_INT("memory", 0, &b->memory, "MIB", 1, 1 << 30,
-                "refuse pictures that take more; default: what the machine has\nfree"),
+                "refuse what takes more; default: what the machine has free"),
         ARG_FLAG("dry-run", 'n', &b->dry_run,
                  "read the inputs, print what would be done, write nothing"),
         ARG_CHOICE("progress", 0, &b->progress, PROGRESS_WORDS,

@@ -382,7 +382,7 @@ bool inputs_collect(inputs *in, char *const *operands, int count, const inputs_o
                          opt->resume ? "resume" : "skip-existing");
     ok = ok && collect(in, &expanded, opt, why);
     if (ok && !in->count)
-        ok = trouble_set(why, "no pictures in %s%s", operands[0],
+        ok = trouble_set(why, "no pictures or clips in %s%s", operands[0],
                          in->folders ? " itself: -r looks into the folders inside" : "");
     ok = ok && settle_names(in, why) && check_existing(in, opt, why);
     if (ok && opt->shards)
