@@ -19,6 +19,13 @@ int main(void)
 }
 #else
 
+/* These libraries leave some of what they were told behind. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libx264\nleak:libx265\n";
+}
+
 static const oriel_video_writer_options plain = {.overwrite = true, .preset = "ultrafast", .threads = 2};
 
 /* A path in the folder of clips, which stays. */
@@ -556,7 +563,7 @@ static void test_seam(void)
 {
     enum { N = 60 };
     oriel_video_info i = clip(64, 48, "yuv420p");
-    oriel_video_writer_options o = {.resume = true};
+    oriel_video_writer_options o = {.resume = true, .threads = 1};
     double whole[N], seam[N], worst = 0;
     CHECK_OK(written(at("unbroken.mp4"), &i, &o, N, NULL, NULL, false, FINISH, NULL));
     CHECK_OK(written(at("seam.mp4"), &i, &o, 31, NULL, NULL, false, STOP, NULL));
@@ -566,7 +573,7 @@ static void test_seam(void)
     for (int k = 0; k < N; k++)
         worst = whole[k] > worst ? whole[k] : worst;
     for (int k = 0; k < N; k++)
-        CHECK_NUM(seam[k], <, 2 * worst); /* a frame out of place is over 100 */
+        CHECK_NUM(seam[k], <, worst + 20); /* a frame out of place is over 700 */
 }
 
 /* A part cut anywhere is resumed, or refused in words. */
@@ -575,6 +582,9 @@ static void test_cut(void)
     static const char *const files[] = {"cut.mp4", "cut.mkv"}, *const parts[] = {"cut.part.mp4", "cut.part.mkv"};
     oriel_video_info i = clip(64, 48, "yuv420p");
     uint32_t seed = 12345;
+    char whole[60 * 12] = "";
+    for (int k = 0; k < 60; k++)
+        snprintf(whole + strlen(whole), sizeof whole - strlen(whole), "%d.%03d000 ", k / 25, k % 25 * 40);
     for (int k = 0; k < 2; k++) {
         const char *path = at(files[k]), *part = at(parts[k]);
         oriel_video_writer_options o = {.resume = true, .threads = 1};
@@ -591,7 +601,7 @@ static void test_cut(void)
             oriel_status s = written(path, &i, &o, 60, NULL, NULL, false, FINISH, &d);
             CHECK(!s || s == ORIEL_E_FORMAT);
             if (!s) {
-                CHECK_INT(frames_in(path), ==, 60);
+                CHECK_TEXT(times(path, "v"), whole);
                 resumed += d.resumed > 0;
             } else {
                 CHECK_SAYS(oriel_error(), "cannot be resumed");
