@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The writer on FFmpeg: an encoder and a file. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -161,16 +162,18 @@ static oriel_status keep_options(ffmpeg_writer *w, const char *path, const oriel
     return ORIEL_OK;
 }
 
-/* What the source's stream says of the display, before any frame is seen. */
-static oriel_status source_of(ffmpeg_writer *w)
+/* The clip begins with the source's first frame that is handed out; y4m and raw frames have no other streams. */
+static void source_of(ffmpeg_writer *w)
 {
     video_mux *m = &w->mux;
+    const oriel_video_reader *r = w->opt.source;
     m->in = w->opt.source ? video_ffmpeg_input(w->opt.source) : NULL;
     m->source = m->in ? w->opt.source : NULL;
     if (m->in)
         m->shift = av_rescale_q(video_ffmpeg_start(m->source), AV_TIME_BASE_Q,
                                 (AVRational){w->info.time_base[0], w->info.time_base[1]});
-    return ORIEL_OK;
+    else if (r)
+        m->shift = r->first + (int64_t)ceil(r->opt.from * r->info.time_base[1] / r->info.time_base[0] - 1e-6);
 }
 
 static oriel_status begin(ffmpeg_writer *w, const char *path, const oriel_video_writer_options *opt)
@@ -181,7 +184,10 @@ static oriel_status begin(ffmpeg_writer *w, const char *path, const oriel_video_
     if (!s && (!m->container || m->container->flags & AVFMT_NOFILE || m->container->video_codec == AV_CODEC_ID_NONE))
         s = oriel_fail(ORIEL_E_UNSUPPORTED, "%s: this FFmpeg (%s) has no video container named so (mp4, mkv, mov, webm, ...)",
                        opt->container ? opt->container : path, av_version_info());
-    if (s || (s = source_of(w)) || (s = open_encoder(w)))
+    if (s)
+        return s;
+    source_of(w);
+    if ((s = open_encoder(w)))
         return s;
     snprintf(w->base.done.container, sizeof w->base.done.container, "%s", m->container->name);
     if (strstr(m->container->name, "avi") && w->info.variable)

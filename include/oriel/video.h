@@ -183,13 +183,14 @@ typedef struct oriel_video_writer_options {
     const char *container; /* "mp4", "matroska", "y4m", "raw", ...; NULL: by the path's name, y4m for "-" */
     const char *codec;     /* "libx264", "ffv1", ...; NULL: H.264 if FFmpeg can, else what it can (see notes) */
     const char *preset;    /* the codec's; NULL: its own default */
-    double      crf;       /* constant quality of the codec; 0: 17 for H.264, the like for others */
+    double      crf;       /* constant quality of the codec; 0: 17 for H.264, the like for others. 0.001 is lossless with libx264 */
     const char *pix_fmt;   /* NULL: the frames' own, or the nearest that the codec takes (see notes) */
     int         threads;   /* of the encoder; 0: as it likes */
     bool        overwrite; /* else an existing path is ORIEL_E_IO */
     bool        resume;    /* go on from the .part file of a stopped run, if there is one */
     bool        no_audio, no_subtitles;
-    oriel_video_reader *source; /* audio, subtitles, chapters, attachments and metadata are copied from it */
+    oriel_video_reader *source; /* audio, subtitles, chapters, attachments and metadata are copied from it;
+                                   to be made a source before its first frame is read, and to live until the writer has ended */
 } oriel_video_writer_options;
 
 /* Begin a clip. While it is written it is PATH with ".part" before the extension ("out.part.mp4"),
