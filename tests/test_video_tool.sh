@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # The command on clips. What needs FFmpeg runs where the library has it and ffmpeg, ffprobe are there.
-# usage: test_video_tool.sh ORIEL MAKE_TINY_MODEL PICTURE_TOOL WITH_FFMPEG
+# usage: test_video_tool.sh ORIEL MAKE_TINY_MODEL PICTURE_TOOL WITH_FFMPEG [short]     short: the pipeline's threads, no more
 set -u
-oriel=$1 make_model=$2 picture=$3 with_ffmpeg=$4
+oriel=$1 make_model=$2 picture=$3 with_ffmpeg=$4 how=${5:-}
 . "$(dirname "$0")/tools.sh"
 
 "$make_model" x2.safetensors 2 && "$make_model" dn.safetensors 1 3 &&
@@ -56,6 +56,12 @@ run 0 upscale three.y4m -o 'three/%d.png' $model
 ok 'three' [ "$(cd three && echo *)" = '1.png 2.png 3.png' ]
 run 0 upscale ppm/f1.ppm ppm/f2.ppm ppm/f10.ppm -o sorted.y4m --fps 30000/1001 $model
 ok 'numbers by their value' cmp -s three.y4m sorted.y4m
+
+if [ "$how" = short ]; then
+    echo "$passed passed, $failed failed"
+    [ $failed = 0 ] && [ $passed -gt 20 ]
+    exit
+fi
 
 # ---- y4m: size, planes, grey, depth, alpha
 y4m() { # y4m TAGS BYTES FRAMES: frames of bytes of the large picture

@@ -19,8 +19,8 @@ int main(void)
 }
 #else
 
-/* These libraries leave some of what they were told behind. */
-const char *__lsan_default_suppressions(void);
+/* These libraries leave some of what they were told behind. Seen from outside, for a sanitizer in a library. */
+ORIEL_API const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
     return "leak:libx264\nleak:libx265\n";

@@ -28,7 +28,7 @@ oriel_status video_io_fail(int code, const char *path)
 /* ---- pipes -------------------------------------------------------------------------------- */
 
 /* A reader that has gone is an error to report, not a signal to die of: SIGPIPE is held back while we
- * write, and taken if it was ours. */
+ * write, and taken if it was ours. It also comes where a part was written before the reader went. */
 static ssize_t write_quietly(int fd, const uint8_t *from, size_t size)
 {
     sigset_t pipe_alone, before, pending;
@@ -41,7 +41,7 @@ static ssize_t write_quietly(int fd, const uint8_t *from, size_t size)
     while ((n = write(fd, from, size)) < 0 && errno == EINTR)
         ;
     int why = errno;
-    if (n < 0 && why == EPIPE && !sigismember(&pending, SIGPIPE))
+    if (n != (ssize_t)size && !sigismember(&pending, SIGPIPE))
         while (sigtimedwait(&pipe_alone, NULL, &now) < 0 && errno == EINTR)
             ;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
