@@ -28,22 +28,28 @@ typedef struct attn_block_data {
 } attn_block_data;
 
 typedef struct attn_block {
-    int     c, heads, window, hidden;
-    int     lanes; /* w^2 rounded up to the device's lanes */
-    op_norm norm1, norm2;
-    op_conv qkv, proj, fc1, fc2;
-    float  *bias; /* (H, w^2 keys, lanes queries), times log2(e) */
-    size_t  bytes;
+    int    c, heads, window, hidden;
+    size_t bytes;
+    const struct attn_block_kind *is;
+    void  *packed; /* the kind's own */
 } attn_block;
 
-oriel_status attn_block_pack(oriel_device *dev, attn_block *b, const attn_block_data *d, bool bf16);
+/* Products' operands are rounded to `operand` (F32, BF16, F16). ORIEL_E_NOMEM, ORIEL_E_UNSUPPORTED,
+ * ORIEL_E_DEVICE; *b is empty then. Scales d's qkv and qkv_bias. */
+oriel_status attn_block_pack(oriel_device *dev, attn_block *b, const attn_block_data *d, oriel_dtype operand);
 void         attn_block_unpack(oriel_device *dev, attn_block *b);
 /* y = block(x); x and y are whole maps of multiples of w, and may be the same. */
 void attn_block_run(run *r, op_map y, op_map x, const attn_block *b, int shift);
 
-/* ---- CPU (block_cpu.c) -------------------------------------------------------------------- */
+/* How a device does it. */
+typedef struct attn_block_kind {
+    oriel_status (*pack)(oriel_device *dev, attn_block *b, const attn_block_data *d, oriel_dtype operand); /* failed: unpack() follows */
+    void (*unpack)(oriel_device *dev, attn_block *b);
+    size_t (*scratch)(const run *r, const attn_block *b, op_map x); /* bytes; x has no data when planning */
+    void (*run)(run *r, op_map y, op_map x, const attn_block *b, int shift, void *scratch);
+} attn_block_kind;
 
-size_t attn_block_cpu_scratch(const run *r, const attn_block *b);
-void   attn_block_cpu(run *r, op_map y, op_map x, const attn_block *b, int shift, void *scratch);
+extern const attn_block_kind attn_block_cpu;  /* block_cpu.c */
+extern const attn_block_kind attn_block_cuda; /* cuda/block_cuda.c; only with ORIEL_WITH_CUDA */
 
 #endif

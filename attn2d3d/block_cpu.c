@@ -11,9 +11,79 @@
 #include "attn2d3d/block.h"
 #include "core/cpu/ops_cpu.h"
 
+#include <math.h>
+
 enum { MAX_SIDE = 32, MAX_TOKENS = MAX_SIDE * MAX_SIDE };
 
-static const float MASKED = -100.f * 1.442695041f; /* Swin's -100, in units of log 2 */
+static const double LOG2E = 1.4426950408889634;
+static const float  MASKED = -100.f * 1.442695041f; /* Swin's -100, in units of log 2 */
+
+typedef struct weights {
+    int     lanes; /* w^2 rounded up to the panel's lanes */
+    op_norm norm1, norm2;
+    op_conv qkv, proj, fc1, fc2;
+    float  *bias; /* (H, w^2 keys, lanes queries), times log2(e) */
+} weights;
+
+/* Bias of key j for query i, from the table by offset to (H, keys, lanes). */
+static void expand_bias(float *out, const float *table, int heads, int w, int lanes)
+{
+    memset(out, 0, (size_t)heads * (size_t)(w * w) * (size_t)lanes * sizeof(float));
+    for (int h = 0; h < heads; h++)
+        for (int j = 0; j < w * w; j++)
+            for (int i = 0; i < w * w; i++) {
+                int dy = i / w - j / w, dx = i % w - j % w;
+                int at = (dy + w - 1) * (2 * w - 1) + dx + w - 1;
+                out[((size_t)h * (size_t)(w * w) + (size_t)j) * (size_t)lanes + (size_t)i] =
+                    (float)(table[at * heads + h] * LOG2E);
+            }
+}
+
+static oriel_status pack(oriel_device *dev, attn_block *b, const attn_block_data *d, oriel_dtype operand)
+{
+    oriel_status     s;
+    int              c = d->c;
+    const panel_ops *p;
+    weights         *w = b->packed = oriel_alloc_zero(1, sizeof *w);
+    if (!w)
+        return ORIEL_E_NOMEM;
+    if ((s = cpu_panel(&p, dev, operand)))
+        return s;
+    w->lanes = (int)oriel_round_up(d->window * d->window, p->lanes);
+    float scale = (float)(LOG2E / sqrt((double)c / d->heads));
+    for (int i = 0; i < c; i++) {
+        d->qkv_bias[i] *= scale;
+        for (int k = 0; k < c; k++)
+            d->qkv[(size_t)i * (size_t)c + (size_t)k] *= scale;
+    }
+    if ((s = op_norm_pack(dev, &w->norm1, c, d->eps, d->norm1_gamma, d->norm1_beta)) ||
+        (s = op_norm_pack(dev, &w->norm2, c, d->eps, d->norm2_gamma, d->norm2_beta)) ||
+        (s = op_conv_pack(dev, &w->qkv, 3 * c, c, 1, 0, d->qkv, d->qkv_bias, operand)) ||
+        (s = op_conv_pack(dev, &w->proj, c, c, 1, 0, d->proj, d->proj_bias, operand)) ||
+        (s = op_conv_pack(dev, &w->fc1, d->hidden, c, 1, 0, d->fc1, d->fc1_bias, operand)) ||
+        (s = op_conv_pack(dev, &w->fc2, c, d->hidden, 1, 0, d->fc2, d->fc2_bias, operand)))
+        return s;
+    size_t bytes = (size_t)d->heads * (size_t)(d->window * d->window) * (size_t)w->lanes * 4;
+    if (!(w->bias = oriel_alloc_aligned(bytes)))
+        return ORIEL_E_NOMEM;
+    expand_bias(w->bias, d->bias_table, d->heads, d->window, w->lanes);
+    b->bytes = bytes + (size_t)c * 16 + w->qkv.bytes + w->proj.bytes + w->fc1.bytes + w->fc2.bytes;
+    return ORIEL_OK;
+}
+
+static void unpack(oriel_device *dev, attn_block *b)
+{
+    weights *w = b->packed;
+    op_norm_unpack(dev, &w->norm1);
+    op_norm_unpack(dev, &w->norm2);
+    op_conv_unpack(dev, &w->qkv);
+    op_conv_unpack(dev, &w->proj);
+    op_conv_unpack(dev, &w->fc1);
+    op_conv_unpack(dev, &w->fc2);
+    oriel_dealloc_aligned(w->bias);
+    oriel_dealloc(w);
+}
+
 
 typedef struct layout { /* floats of a worker's panels */
     size_t x, norm, wide, pair, logits, region, size;
@@ -22,13 +92,14 @@ typedef struct layout { /* floats of a worker's panels */
 static layout plan(const panel_ops *p, const attn_block *b)
 {
     layout l;
-    size_t t = (size_t)b->lanes, c = (size_t)b->c, hidden = (size_t)b->hidden;
+    int    lanes = ((const weights *)b->packed)->lanes;
+    size_t t = (size_t)lanes, c = (size_t)b->c, hidden = (size_t)b->hidden;
     size_t wide = 3 * c > hidden ? 3 * c : hidden, narrow = c > hidden ? c : hidden;
     l.x = c * t;
     l.norm = c * t;
     l.wide = wide * t;
     l.pair = p->bf16 ? (size_t)oriel_round_up((int64_t)narrow, p->k_step) / 2 * t : 0;
-    l.logits = panel_attend_floats(b->c / b->heads, b->lanes, b->window * b->window);
+    l.logits = panel_attend_floats(b->c / b->heads, lanes, b->window * b->window);
     l.region = t;
     l.size = (size_t)oriel_round_up(
         (int64_t)(l.x + l.norm + l.wide + l.pair + l.logits + l.region) * 4, 64);
@@ -38,16 +109,23 @@ static layout plan(const panel_ops *p, const attn_block *b)
 typedef struct job {
     op_map            y, x;
     const attn_block *b;
+    const weights    *w;
     const panel_ops  *p;
     int               shift;
     layout            l;
     char             *scratch;
 } job;
 
-size_t attn_block_cpu_scratch(const run *r, const attn_block *b)
+static const panel_ops *panel_of(const attn_block *b)
 {
-    const cpu_weights *w = b->qkv.packed;
-    return plan(w->p, b).size * (size_t)oriel_pool_threads(r->dev->pool);
+    const cpu_weights *w = ((const weights *)b->packed)->qkv.packed;
+    return w->p;
+}
+
+static size_t scratch_bytes(const run *r, const attn_block *b, op_map x)
+{
+    (void)x;
+    return plan(panel_of(b), b).size * (size_t)oriel_pool_threads(r->dev->pool);
 }
 
 /* Y (+)= act(W X + bias) on one panel of tokens; in bf16 the operand is paired first. */
@@ -55,7 +133,7 @@ static void linear(const job *j, const op_conv *w, const float *x, uint32_t *pai
                    panel_act act, bool add)
 {
     const cpu_weights *c = w->packed;
-    int                t = j->b->lanes;
+    int                t = j->w->lanes;
     if (j->p->bf16)
         j->p->pair(pair, x, t, w->k, t);
     j->p->gemm(&(panel_gemm){.w = &c->w,
@@ -96,7 +174,7 @@ static bool tokens(const job *j, int wy, int wx, int64_t *at, float *region)
             at[r * w + c] = y[r] * j->x.t.stride[0] + x[c] * j->x.t.stride[1];
             region[r * w + c] = (float)(2 * other_y[r] + other_x[c]);
         }
-    for (int i = w * w; i < j->b->lanes; i++)
+    for (int i = w * w; i < j->w->lanes; i++)
         region[i] = 0.f;
     return masked;
 }
@@ -123,11 +201,12 @@ __attribute__((always_inline)) static inline void prefetch(const job *j, int wy,
 static void window(const job *j, int wy, int wx, int next_y, int next_x, char *scratch)
 {
     const attn_block *b = j->b;
+    const weights    *w = j->w;
     const panel_ops  *p = j->p;
     float            *x = (float *)scratch, *norm = x + j->l.x, *wide = norm + j->l.norm;
     uint32_t         *pair = (uint32_t *)(wide + j->l.wide);
     float            *logits = (float *)(pair + j->l.pair), *region = logits + j->l.logits;
-    int               t = b->lanes, n = b->window * b->window, d = b->c / b->heads;
+    int               t = w->lanes, n = b->window * b->window, d = b->c / b->heads;
     int64_t           at[MAX_TOKENS];
     const float      *from[MAX_TOKENS];
     float            *to[MAX_TOKENS];
@@ -137,8 +216,8 @@ static void window(const job *j, int wy, int wx, int next_y, int next_x, char *s
         to[i] = (float *)j->y.t.data + at[i];
     }
     p->gather(x, t, from, n, b->c);
-    p->norm(norm, x, t, b->c, t, b->norm1.gamma, b->norm1.beta, b->norm1.eps);
-    linear(j, &b->qkv, norm, pair, wide, PANEL_LINEAR, false);
+    p->norm(norm, x, t, b->c, t, w->norm1.gamma, w->norm1.beta, w->norm1.eps);
+    linear(j, &w->qkv, norm, pair, wide, PANEL_LINEAR, false);
     for (int h = 0; h < b->heads; h++) {
         const float *q = wide + (ptrdiff_t)h * d * t;
         prefetch(j, next_y, next_x, h * b->window / b->heads, (h + 1) * b->window / b->heads);
@@ -150,15 +229,15 @@ static void window(const job *j, int wy, int wx, int next_y, int next_x, char *s
                                   .d = d,
                                   .t = t,
                                   .nk = n,
-                                  .bias = b->bias + (ptrdiff_t)h * n * t,
+                                  .bias = w->bias + (ptrdiff_t)h * n * t,
                                   .region = masked ? region : NULL,
                                   .masked = MASKED,
                                   .s = logits});
     }
-    linear(j, &b->proj, norm, pair, x, PANEL_LINEAR, true);
-    p->norm(norm, x, t, b->c, t, b->norm2.gamma, b->norm2.beta, b->norm2.eps);
-    linear(j, &b->fc1, norm, pair, wide, PANEL_GELU, false);
-    linear(j, &b->fc2, wide, pair, x, PANEL_LINEAR, true);
+    linear(j, &w->proj, norm, pair, x, PANEL_LINEAR, true);
+    p->norm(norm, x, t, b->c, t, w->norm2.gamma, w->norm2.beta, w->norm2.eps);
+    linear(j, &w->fc1, norm, pair, wide, PANEL_GELU, false);
+    linear(j, &w->fc2, wide, pair, x, PANEL_LINEAR, true);
     p->scatter(to, x, t, n, b->c);
 }
 
@@ -175,11 +254,13 @@ static void range(void *arg, int64_t begin, int64_t end, int worker)
     panel_leave(j->p);
 }
 
-void attn_block_cpu(run *r, op_map y, op_map x, const attn_block *b, int shift, void *scratch)
+static void run_block(run *r, op_map y, op_map x, const attn_block *b, int shift, void *scratch)
 {
-    const cpu_weights *w = b->qkv.packed;
-    job     j = {y, x, b, w->p, shift, plan(w->p, b), scratch};
+    const panel_ops *p = panel_of(b);
+    job     j = {y, x, b, b->packed, p, shift, plan(p, b), scratch};
     int64_t windows = (x.t.shape[0] / b->window) * (x.t.shape[1] / b->window);
     assert(b->window <= MAX_SIDE);
     oriel_parallel_for(r->dev->pool, windows, 8, range, &j);
 }
+
+const attn_block_kind attn_block_cpu = {pack, unpack, scratch_bytes, run_block};

@@ -23,15 +23,34 @@ enum { RED_ZONE = 64 };
 enum { RED_ZONE = 0 };
 #endif
 
+static void poison(const oriel_arena *a, size_t at, size_t bytes)
+{
+    if (a->base && !a->gpu)
+        POISON(a->base + at, bytes);
+}
+
+static void unpoison(const oriel_arena *a, size_t at, size_t bytes)
+{
+    if (a->base && !a->gpu)
+        UNPOISON(a->base + at, bytes);
+}
+
 oriel_status oriel_arena_reserve(oriel_arena *a, size_t bytes)
 {
+    void *memory = NULL;
     a->used = 0;
     a->peak = 0;
     if (a->base && a->size >= bytes) {
-        POISON(a->base, a->size);
+        poison(a, 0, a->size);
         return ORIEL_OK;
     }
     oriel_arena_free(a);
+    if (a->gpu) {
+        oriel_status s = oriel_memory_alloc(a->gpu, &memory, bytes);
+        a->base = memory;
+        a->size = s ? 0 : bytes;
+        return s;
+    }
     if (!(a->base = oriel_alloc_aligned(bytes)))
         return ORIEL_E_NOMEM;
     a->size = bytes;
@@ -40,16 +59,20 @@ oriel_status oriel_arena_reserve(oriel_arena *a, size_t bytes)
     uintptr_t to = ((uintptr_t)a->base + bytes) & ~(uintptr_t)(HUGE_PAGE - 1);
     if (to > from)
         (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
-    POISON(a->base, a->size);
+    poison(a, 0, a->size);
     return ORIEL_OK;
 }
 
 void oriel_arena_free(oriel_arena *a)
 {
-    if (a->base)
-        UNPOISON(a->base, a->size);
-    oriel_dealloc_aligned(a->base);
-    *a = (oriel_arena){0};
+    void *memory = a->base;
+    if (a->gpu) {
+        oriel_memory_free(a->gpu, &memory);
+    } else {
+        unpoison(a, 0, a->size);
+        oriel_dealloc_aligned(memory);
+    }
+    *a = (oriel_arena){.gpu = a->gpu};
 }
 
 void *oriel_arena_take(oriel_arena *a, size_t bytes)
@@ -65,7 +88,7 @@ void *oriel_arena_take(oriel_arena *a, size_t bytes)
         a->peak = a->used;
     if (!a->base)
         return NULL;
-    UNPOISON(a->base + at, bytes);
+    unpoison(a, at, bytes);
     return a->base + at;
 }
 
@@ -77,7 +100,6 @@ size_t oriel_arena_mark(const oriel_arena *a)
 void oriel_arena_rewind(oriel_arena *a, size_t mark)
 {
     assert(mark <= a->used);
-    if (a->base)
-        POISON(a->base + mark, a->used - mark);
+    poison(a, mark, a->used - mark);
     a->used = mark;
 }

@@ -27,7 +27,7 @@ struct oriel_device {
     const device_kind *is;
     unsigned           cpu; /* ORIEL_CPU_* that this device uses */
     oriel_pool        *pool;
-    const struct ops  *ops; /* core/ops.h; CUDA: none */
+    const struct ops  *ops; /* core/ops.h */
     struct cuda_device *cuda; /* core/cuda/cuda.h; CPU: NULL */
     char               name[96];
 };

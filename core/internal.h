@@ -55,6 +55,7 @@ void    oriel_parallel_for(oriel_pool *p, int64_t n, int64_t grain, oriel_range_
 typedef struct oriel_arena {
     unsigned char *base; /* NULL: planning */
     size_t         size, used, peak;
+    oriel_device  *gpu; /* whose memory it is; NULL: the host's */
 } oriel_arena;
 
 oriel_status oriel_arena_reserve(oriel_arena *a, size_t bytes); /* grows; empties; ORIEL_E_NOMEM */

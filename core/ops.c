@@ -64,7 +64,7 @@ void op_conv_run(run *r, const op_conv_call *c)
     assert(c->y.t.shape[1] <= c->x.t.shape[1] * s);
     double px = (double)c->y.t.shape[0] / s * (double)c->x.t.shape[1];
     size_t mark = oriel_arena_mark(&r->arena);
-    void  *scratch = run_take(r, r->dev->ops->conv_scratch(r, w));
+    void  *scratch = run_take(r, r->dev->ops->conv_scratch(r, c));
     if (run_step(r, 2.0 * w->n * w->k * w->taps * px))
         r->dev->ops->conv(r, c, scratch);
     oriel_arena_rewind(&r->arena, mark);
@@ -95,11 +95,11 @@ void op_input(run *r, const op_input_call *c)
 }
 
 oriel_status op_conv_pack(oriel_device *dev, op_conv *w, int n, int k, int taps, int shuffle,
-                          const float *data, const float *bias, bool bf16)
+                          const float *data, const float *bias, oriel_dtype operand)
 {
     *w = (op_conv){.n = n, .k = k, .taps = taps, .shuffle = shuffle};
     if (shuffle <= 1)
-        return dev->ops->pack(dev, w, data, bias, NULL, bf16);
+        return dev->ops->pack(dev, w, data, bias, NULL, operand);
     /* PixelShuffle's channel c r^2 + i r + j becomes (i, j, c): a pixel's channels side by side. */
     int *row = oriel_alloc((size_t)n * sizeof *row);
     if (!row)
@@ -107,7 +107,7 @@ oriel_status op_conv_pack(oriel_device *dev, op_conv *w, int n, int k, int taps,
     int r2 = shuffle * shuffle, c = n / r2;
     for (int i = 0; i < n; i++)
         row[i] = i % c * r2 + i / c;
-    oriel_status s = dev->ops->pack(dev, w, data, bias, row, bf16);
+    oriel_status s = dev->ops->pack(dev, w, data, bias, row, operand);
     oriel_dealloc(row);
     return s;
 }
@@ -117,4 +117,26 @@ void op_conv_unpack(oriel_device *dev, op_conv *w)
     if (w->packed)
         dev->ops->unpack(dev, w);
     *w = (op_conv){0};
+}
+
+oriel_status op_norm_pack(oriel_device *dev, op_norm *w, int c, float eps, const float *gamma, const float *beta)
+{
+    size_t       bytes = (size_t)c * sizeof(float);
+    void        *p;
+    oriel_status s = oriel_memory_alloc(dev, &p, 2 * bytes);
+    *w = (op_norm){.c = c, .eps = eps};
+    if (s)
+        return s;
+    w->gamma = p;
+    w->beta = w->gamma + c;
+    if ((s = oriel_memory_upload(dev, w->gamma, gamma, bytes)) || (s = oriel_memory_upload(dev, w->beta, beta, bytes)))
+        op_norm_unpack(dev, w);
+    return s;
+}
+
+void op_norm_unpack(oriel_device *dev, op_norm *w)
+{
+    void *p = w->gamma;
+    oriel_memory_free(dev, &p);
+    *w = (op_norm){0};
 }

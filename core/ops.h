@@ -7,7 +7,7 @@
  * the arena, flops. In a real run they call the device's table. After a failure they do nothing, so
  * a forward is straight lines and its status is read at the end.
  *
- * Feature maps are f32, (Y, X, C) packed. A map may be a band: rows y0 .. y0 + Y of a map of
+ * Feature maps are f32, (Y, X, C) packed, in the device's memory. A map may be a band: rows y0 .. y0 + Y of a map of
  * `height` rows, which lets a chain of convolutions at high resolution run a band at a time.
  */
 #ifndef CORE_OPS_H
@@ -46,7 +46,7 @@ typedef struct op_conv {
 typedef struct op_norm {
     int    c;
     float  eps;
-    float *gamma, *beta; /* (c) */
+    float *gamma, *beta; /* (c), in the device's memory */
 } op_norm;
 
 typedef struct op_conv_call {
@@ -66,11 +66,12 @@ typedef struct op_input_call {
 } op_input_call;
 
 typedef struct ops {
+    /* operand: what weights and inputs are rounded to before products: F32, BF16, F16; sums are f32 */
     oriel_status (*pack)(oriel_device *dev, op_conv *w, const float *data, const float *bias,
-                         const int *row, bool bf16);
+                         const int *row, oriel_dtype operand);
     void (*unpack)(oriel_device *dev, op_conv *w);
     void (*conv)(run *r, const op_conv_call *c, void *scratch);
-    size_t (*conv_scratch)(const run *r, const op_conv *w);
+    size_t (*conv_scratch)(const run *r, const op_conv_call *c); /* its maps without data when planning */
     void (*norm)(run *r, op_map y, op_map x, const op_norm *w, void *scratch);
     size_t (*norm_scratch)(const run *r, int c);
     void (*nearest2)(run *r, op_map y, op_map x);
@@ -78,6 +79,7 @@ typedef struct ops {
 } ops;
 
 extern const ops ops_cpu;
+extern const ops ops_cuda; /* core/cuda; only with ORIEL_WITH_CUDA */
 
 /* ---- for forwards ------------------------------------------------------------------------- */
 
@@ -97,9 +99,12 @@ bool  run_dead(const run *r);
 bool run_step(run *r, double flops);
 void run_tap(run *r, const char *name, int index, op_map m);
 
-/* Pack (n, k, kernel, kernel) weights for a device; ORIEL_E_NOMEM. */
+/* Pack (n, k, kernel, kernel) weights for a device; ORIEL_E_NOMEM, ORIEL_E_UNSUPPORTED (the operand). */
 oriel_status op_conv_pack(oriel_device *dev, op_conv *w, int n, int k, int taps, int shuffle,
-                          const float *data, const float *bias, bool bf16);
+                          const float *data, const float *bias, oriel_dtype operand);
 void         op_conv_unpack(oriel_device *dev, op_conv *w);
+/* gamma and beta (c) into the device's memory; ORIEL_E_NOMEM, ORIEL_E_DEVICE. */
+oriel_status op_norm_pack(oriel_device *dev, op_norm *w, int c, float eps, const float *gamma, const float *beta);
+void         op_norm_unpack(oriel_device *dev, op_norm *w);
 
 #endif

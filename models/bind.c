@@ -139,7 +139,7 @@ void bind_conv(binder *b, op_conv *w, const bind_conv_how *how, const char *name
         for (int i = 0; i < how->k * taps; i++)
             weight[(size_t)n * (size_t)(how->k * taps) + (size_t)i] *= scale;
     }
-    oriel_status s = op_conv_pack(b->dev, w, how->n, how->k, taps, how->shuffle, weight, bias, how->bf16);
+    oriel_status s = op_conv_pack(b->dev, w, how->n, how->k, taps, how->shuffle, weight, bias, how->operand);
     bind_fail(b, s);
     b->bytes += w->bytes;
 }
@@ -149,21 +149,9 @@ void bind_norm(binder *b, op_norm *w, int c, float eps, const char *name, ...)
     EXPAND(full, name);
     int64_t shape[1] = {c};
     float  *gamma = part(b, 1, shape, full, "weight"), *beta = part(b, 1, shape, full, "bias");
-    *w = (op_norm){.c = c, .eps = eps};
+    *w = (op_norm){0};
     if (!gamma || !beta)
         return;
-    if (!(w->gamma = oriel_alloc((size_t)c * 2 * sizeof(float)))) {
-        bind_fail(b, ORIEL_E_NOMEM);
-        return;
-    }
-    w->beta = w->gamma + c;
-    memcpy(w->gamma, gamma, (size_t)c * sizeof(float));
-    memcpy(w->beta, beta, (size_t)c * sizeof(float));
+    bind_fail(b, op_norm_pack(b->dev, w, c, eps, gamma, beta));
     b->bytes += (size_t)c * 2 * sizeof(float);
-}
-
-void bind_norm_free(op_norm *w)
-{
-    oriel_dealloc(w->gamma);
-    *w = (op_norm){0};
 }

@@ -31,7 +31,7 @@ void    bind_fail(binder *b, oriel_status s);
  * scale, plus add[channel] (channel = output / shuffle^2; NULL: nothing). */
 typedef struct bind_conv_how {
     int          n, k, kernel, shuffle;
-    bool         bf16;
+    oriel_dtype  operand; /* as in core/ops.h */
     float        scale; /* 0 means 1 */
     const float *add;
 } bind_conv_how;
@@ -45,6 +45,5 @@ void bind_release(binder *b); /* scratch of the tensors so far */
  * block whose first tensor is missing would be left out in silence. Frees what the binder holds;
  * returns its status. */
 oriel_status bind_end(binder *b);
-void bind_norm_free(op_norm *w);
 
 #endif

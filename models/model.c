@@ -13,6 +13,11 @@ struct oriel_model {
     void             *tap_user;
 };
 
+oriel_dtype model_operand(oriel_precision p)
+{
+    return p == ORIEL_PRECISION_F32 ? ORIEL_F32 : p == ORIEL_PRECISION_BF16 ? ORIEL_BF16 : ORIEL_F16;
+}
+
 static oriel_status build(oriel_model *m, const char *path, const oriel_model_options *opt)
 {
     oriel_status          s;
@@ -47,7 +52,7 @@ oriel_status oriel_model_open(oriel_model **out, oriel_device *dev, const char *
         return s;
     if (!opt)
         opt = &defaults;
-    if (opt->precision != ORIEL_PRECISION_F32 && opt->precision != ORIEL_PRECISION_BF16)
+    if (opt->precision < ORIEL_PRECISION_F32 || opt->precision > ORIEL_PRECISION_F16)
         return oriel_fail(ORIEL_E_ARG, "model: precision %d is not known", (int)opt->precision);
     if (opt->pad != ORIEL_PAD_REFLECT && opt->pad != ORIEL_PAD_SYMMETRIC)
         return oriel_fail(ORIEL_E_ARG, "model: pad %d is not known", (int)opt->pad);

@@ -19,6 +19,8 @@ typedef struct model_kind {
 
 extern const model_kind model_swinir;
 
+/* What products' operands are rounded to. */
+oriel_dtype model_operand(oriel_precision p);
 /* NULL if this build has no such network. */
 const model_kind *model_find(ckpt_arch a);
 

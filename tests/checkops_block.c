@@ -165,7 +165,7 @@ static bool run_block(problem *q, const block *m, float *y, float *x)
     memcpy(bias, m->weights[QKV_BIAS], m->sizes[QKV_BIAS] * sizeof *bias);
     d.qkv = qkv, d.qkv_bias = bias;
     oriel_cpu_mask(q->mask);
-    if (oriel_device_open(&dev, &(oriel_device_options){.threads = 2}) || attn_block_pack(dev, &b, &d, m->half))
+    if (oriel_device_open(&dev, &(oriel_device_options){.threads = 2}) || attn_block_pack(dev, &b, &d, m->half ? ORIEL_BF16 : ORIEL_F32))
         abort();
     oriel_cpu_mask(~0u);
     op_map out = {oriel_tensor_of(y, ORIEL_F32, 3, shape), 0, m->ny};

@@ -85,7 +85,8 @@ static void convolution_new(problem *q, stage *s, convolution *m)
         m->w[i] = draw_sample(q);
     for (int i = 0; i < m->n; i++)
         m->bias[i] = draw_sample(q);
-    if (op_conv_pack(s->dev, &m->packed, m->n, m->k, m->side * m->side, m->shuffle, m->w, m->bias, m->half))
+    if (op_conv_pack(s->dev, &m->packed, m->n, m->k, m->side * m->side, m->shuffle, m->w, m->bias,
+                     m->half ? ORIEL_BF16 : ORIEL_F32))
         abort();
     /* The output: all, or a band; cropped at the far borders or not. Of x, the rows that it needs. */
     int rows = m->height * r - draw(q, 0, 1) * draw(q, 0, r * m->height - 1);
@@ -175,7 +176,7 @@ static double bench_conv(const problem *as, double *seconds)
     stage_open(&q, &s);
     op_conv w;
     float  *data = oriel_alloc_zero(C * C * 9, 4);
-    if (!data || op_conv_pack(s.dev, &w, C, C, 9, 0, data, NULL, q.p->bf16))
+    if (!data || op_conv_pack(s.dev, &w, C, C, 9, 0, data, NULL, q.p->bf16 ? ORIEL_BF16 : ORIEL_F32))
         abort();
     conv_call c = {&s, {.w = &w, .x = map_new(&q, 0, SIDE, SIDE, SIDE, C, true),
                         .y = map_new(&q, 0, SIDE, SIDE, SIDE, C, false)}};

@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 matrix() {
     cat <<'M'
 include   |-                        |core attn kv vision video models |-
-core      |core                     |core                          |cuda
+core      |core                     |core                          |cuda cublas cudnn
 attn2d3d  |core attn2d3d            |core attn kv                  |cuda
 vision    |core vision              |core vision                   |png.h stb/ zlib.h jpeglib.h
 video     |core video               |core vision video             |libav libsw

@@ -12,18 +12,28 @@ enum { HALO = PANEL_STRIP + PANEL_LANES_MAX /* lanes of a row's panel */ };
 
 /* ---- weights ------------------------------------------------------------------------------ */
 
-static oriel_status pack(oriel_device *dev, op_conv *w, const float *data, const float *bias,
-                         const int *row, bool bf16)
+oriel_status cpu_panel(const panel_ops **p, const oriel_device *dev, oriel_dtype operand)
 {
+    if (operand != ORIEL_F32 && operand != ORIEL_BF16)
+        return oriel_fail(ORIEL_E_UNSUPPORTED, "%s: a CPU has f32 and bf16", oriel_dtype_name(operand));
+    if (!(*p = panel_choose(dev->cpu, operand == ORIEL_BF16)))
+        return oriel_fail(ORIEL_E_UNSUPPORTED,
+                          "bf16: this CPU has neither AVX512-BF16 nor AMX (or they are hidden)");
+    return ORIEL_OK;
+}
+
+static oriel_status pack(oriel_device *dev, op_conv *w, const float *data, const float *bias,
+                         const int *row, oriel_dtype operand)
+{
+    oriel_status s;
     cpu_weights *c = oriel_alloc_zero(1, sizeof *c);
     if (!c)
         return ORIEL_E_NOMEM;
-    if (!(c->p = panel_choose(dev->cpu, bf16))) {
+    if ((s = cpu_panel(&c->p, dev, operand))) {
         oriel_dealloc(c);
-        return oriel_fail(ORIEL_E_UNSUPPORTED,
-                          "bf16: this CPU has neither AVX512-BF16 nor AMX (or they are hidden)");
+        return s;
     }
-    oriel_status s = panel_pack(&c->w, c->p, data, bias, w->n, w->k, w->taps, row);
+    s = panel_pack(&c->w, c->p, data, bias, w->n, w->k, w->taps, row);
     if (s) {
         oriel_dealloc(c);
         return s;
@@ -61,10 +71,10 @@ static conv_scratch conv_layout(const panel_ops *p, const op_conv *w)
     return l;
 }
 
-static size_t conv_scratch_bytes(const run *r, const op_conv *w)
+static size_t conv_scratch_bytes(const run *r, const op_conv_call *c)
 {
-    const cpu_weights *c = w->packed;
-    return conv_layout(c->p, w).size * (size_t)oriel_pool_threads(r->dev->pool);
+    const cpu_weights *w = c->w->packed;
+    return conv_layout(w->p, c->w).size * (size_t)oriel_pool_threads(r->dev->pool);
 }
 
 typedef struct conv_job {

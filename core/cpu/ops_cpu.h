@@ -11,4 +11,7 @@ typedef struct cpu_weights {
     panel_weights    w;
 } cpu_weights;
 
+/* The panels for such operands; ORIEL_E_UNSUPPORTED: this CPU has none. */
+oriel_status cpu_panel(const panel_ops **p, const oriel_device *dev, oriel_dtype operand);
+
 #endif

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "core/ops.h"
+
 enum { ARCH_LEAST = 80 };
 
 oriel_status cuda_fail(cudaError_t e, const char *format, ...)
@@ -96,6 +98,7 @@ static oriel_status open_gpu(oriel_device *d, const oriel_device_options *opt)
     if (!(d->cuda = oriel_alloc_zero(1, sizeof *d->cuda)))
         return ORIEL_E_NOMEM;
     d->cuda->index = opt->index;
+    d->ops = &ops_cuda;
     if ((s = describe(d)) || (s = cuda_enter(d)))
         return s;
     find_encode(d->cuda);

@@ -68,8 +68,9 @@ typedef struct oriel_model oriel_model;
 
 typedef enum oriel_precision {
     ORIEL_PRECISION_F32 = 0, /* the reference */
-    ORIEL_PRECISION_BF16     /* bf16 operands, fp32 sums and residual stream; needs AVX512-BF16 or
-                                AMX (else ORIEL_E_UNSUPPORTED) */
+    ORIEL_PRECISION_BF16,    /* bf16 operands, fp32 sums and residual stream; a CPU needs AVX512-BF16
+                                or AMX (else ORIEL_E_UNSUPPORTED) */
+    ORIEL_PRECISION_F16      /* fp16 operands, likewise; on GPUs alone */
 } oriel_precision;
 
 typedef enum oriel_pad {

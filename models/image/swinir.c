@@ -34,7 +34,7 @@ typedef struct config {
     upsampler up;
     int       features; /* between body and output: 64 */
     float     range, mean[4];
-    bool      bf16;
+    oriel_dtype operand; /* of products */
     oriel_pad pad;
 } config;
 
@@ -162,7 +162,7 @@ static void bind_block(binder *b, attn_block *w, const config *c, int g, int i)
     d.bias_table = bind_tensor(b, 2, table, AT "attn.relative_position_bias_table", g, i);
 #undef AT
     if (!b->status)
-        bind_fail(b, attn_block_pack(b->dev, w, &d, c->bf16));
+        bind_fail(b, attn_block_pack(b->dev, w, &d, c->operand));
     b->bytes += w->bytes;
     bind_release(b);
 }
@@ -172,17 +172,17 @@ static void bind_tail(binder *b, tail *t, const config *c, const char *name)
     int C = c->dim, quarter = C / 4;
     if (!c->three) {
         t->n = 1;
-        bind_conv(b, &t->conv[0], &(bind_conv_how){.n = C, .k = C, .kernel = 3, .bf16 = c->bf16},
+        bind_conv(b, &t->conv[0], &(bind_conv_how){.n = C, .k = C, .kernel = 3, .operand = c->operand},
                   "%s", name);
     } else {
         t->n = 3;
         bind_conv(b, &t->conv[0],
-                  &(bind_conv_how){.n = quarter, .k = C, .kernel = 3, .bf16 = c->bf16}, "%s.0", name);
+                  &(bind_conv_how){.n = quarter, .k = C, .kernel = 3, .operand = c->operand}, "%s.0", name);
         bind_conv(b, &t->conv[1],
-                  &(bind_conv_how){.n = quarter, .k = quarter, .kernel = 1, .bf16 = c->bf16}, "%s.2",
+                  &(bind_conv_how){.n = quarter, .k = quarter, .kernel = 1, .operand = c->operand}, "%s.2",
                   name);
         bind_conv(b, &t->conv[2],
-                  &(bind_conv_how){.n = C, .k = quarter, .kernel = 3, .bf16 = c->bf16}, "%s.4", name);
+                  &(bind_conv_how){.n = C, .k = quarter, .kernel = 3, .operand = c->operand}, "%s.4", name);
     }
     for (int i = 0; i < t->n; i++)
         t->step[i] = (chain_step){.conv = &t->conv[i], .leaky = i + 1 < t->n ? 0.2f : 0.f};
@@ -202,8 +202,8 @@ static void bind_upsampler(binder *b, swinir *m)
 {
     const config *c = &m->c;
     int           f = c->features, out = c->channels;
-    bind_conv_how mid = {.n = f, .k = f, .kernel = 3, .bf16 = c->bf16};
-    bind_conv_how into = {.n = f, .k = c->dim, .kernel = 3, .bf16 = c->bf16};
+    bind_conv_how mid = {.n = f, .k = f, .kernel = 3, .operand = c->operand};
+    bind_conv_how into = {.n = f, .k = c->dim, .kernel = 3, .operand = c->operand};
     bind_conv_how last = {.n = out, .k = c->up == NONE ? c->dim : f, .kernel = 3,
                           .scale = 1.f / c->range, .add = c->up == NONE ? NULL : c->mean};
     if (c->up == SHUFFLE_DIRECT) {
@@ -220,7 +220,7 @@ static void bind_upsampler(binder *b, swinir *m)
             snprintf(name, sizeof name, "upsample.%d", i);
             int r = bind_size(b, 0, "%s.weight", name) == 9 * (int64_t)f ? 3 : 2;
             bind_step(b, m, (bind_conv_how){.n = f * r * r, .k = f, .kernel = 3, .shuffle = r,
-                                            .bf16 = c->bf16}, 0.f, name);
+                                            .operand = c->operand}, 0.f, name);
             left /= r;
         }
     } else if (c->up == NEAREST_CONV) {
@@ -260,8 +260,8 @@ static void swinir_free(oriel_device *dev, void *net)
 {
     swinir *m = net;
     op_conv_unpack(dev, &m->first);
-    bind_norm_free(&m->norm_in);
-    bind_norm_free(&m->norm);
+    op_norm_unpack(dev, &m->norm_in);
+    op_norm_unpack(dev, &m->norm);
     for (int g = 0; m->group && g < m->c.groups; g++) {
         for (int i = 0; i < m->c.depth[g]; i++)
             attn_block_unpack(dev, &m->group[g].block[i]);
@@ -285,7 +285,7 @@ static oriel_status swinir_open(void **net, oriel_device *dev, const oriel_check
     if (!m)
         return ORIEL_E_NOMEM;
     *net = m;
-    m->c.bf16 = opt->precision == ORIEL_PRECISION_BF16;
+    m->c.operand = model_operand(opt->precision);
     m->c.pad = opt->pad;
     if ((s = read_config(&m->c, &b)))
         goto done;
