@@ -12,6 +12,14 @@
 extern "C" {
 #endif
 
+/* Page-locked memory that copies pass through (copy_cuda.c). */
+typedef struct cuda_ring {
+    void       *chunk[2];
+    cudaEvent_t done[2]; /* the last copy from or to the chunk */
+    int         turn;    /* the chunk that is next */
+    bool        refused; /* none was to be had */
+} cuda_ring;
+
 typedef struct cuda_device {
     int          index;
     int          arch;   /* 10 major + minor of the compute capability: 80, 90 */
@@ -22,6 +30,7 @@ typedef struct cuda_device {
     PFN_cuTensorMapEncodeTiled_v12000 encode_tiled; /* NULL where the driver has it not */
     void                             *scratch;
     size_t                            scratch_bytes;
+    cuda_ring                         ring;
 } cuda_device;
 
 /* Set the error text, "what: CUDA's name of the error (its sentence)", and return its status:
@@ -36,6 +45,10 @@ oriel_status cuda_enter(oriel_device *d);
 oriel_status cuda_scratch(oriel_device *d, void **p, size_t bytes);
 /* Queue a copy of host data, which has been read when this returns. */
 oriel_status cuda_put(oriel_device *d, void *dst, const void *src, size_t bytes);
+/* device_kind's upload and download. */
+oriel_status cuda_upload(oriel_device *d, void *dst, const void *src, size_t bytes);
+oriel_status cuda_download(oriel_device *d, void *dst, const void *src, size_t bytes);
+void         cuda_ring_free(cuda_ring *r);
 /* After a launch: was it accepted? */
 oriel_status cuda_launched(const char *kernel);
 

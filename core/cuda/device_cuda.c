@@ -111,6 +111,7 @@ static void close_gpu(oriel_device *d)
     if (d->cuda && d->cuda->stream && !cuda_enter(d)) {
         cudaStreamSynchronize(d->cuda->stream);
         cudaFree(d->cuda->scratch);
+        cuda_ring_free(&d->cuda->ring);
         cudaStreamDestroy(d->cuda->stream);
         (void)cudaGetLastError();
     }
@@ -152,18 +153,6 @@ static oriel_status wait_for(oriel_device *d, cudaError_t queued, const char *wh
     return e ? cuda_fail(e, "%s: %s", d->name, what) : ORIEL_OK;
 }
 
-static oriel_status upload(oriel_device *d, void *dst, const void *src, size_t bytes)
-{
-    oriel_status s = cuda_enter(d);
-    return s ? s : wait_for(d, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, d->cuda->stream), "upload");
-}
-
-static oriel_status download(oriel_device *d, void *dst, const void *src, size_t bytes)
-{
-    oriel_status s = cuda_enter(d);
-    return s ? s : wait_for(d, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, d->cuda->stream), "download");
-}
-
 static oriel_status sync_gpu(oriel_device *d)
 {
     oriel_status s = cuda_enter(d);
@@ -201,4 +190,4 @@ oriel_status cuda_launched(const char *kernel)
     return e ? cuda_fail(e, "cuda: %s", kernel) : ORIEL_OK;
 }
 
-const device_kind device_cuda = {open_gpu, close_gpu, alloc_gpu, dealloc_gpu, upload, download, sync_gpu};
+const device_kind device_cuda = {open_gpu, close_gpu, alloc_gpu, dealloc_gpu, cuda_upload, cuda_download, sync_gpu};
