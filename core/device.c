@@ -59,8 +59,36 @@ static oriel_status cpu_sync(oriel_device *d)
     return ORIEL_OK;
 }
 
-static const device_kind device_cpu = {cpu_open, cpu_close, cpu_alloc, cpu_dealloc,
-                                       cpu_copy, cpu_copy,  cpu_sync};
+/* MemAvailable: what can be had without swapping, caches of files given back. */
+static oriel_status cpu_memory(oriel_device *d, size_t *free_bytes, size_t *all)
+{
+    char               line[128];
+    unsigned long long kib, total = 0, available = 0;
+    FILE              *f = fopen("/proc/meminfo", "r");
+    (void)d;
+    while (f && fgets(line, sizeof line, f)) {
+        total = sscanf(line, "MemTotal: %llu kB", &kib) == 1 ? kib : total;
+        available = sscanf(line, "MemAvailable: %llu kB", &kib) == 1 ? kib : available;
+    }
+    if (f)
+        fclose(f);
+    if (!total)
+        return oriel_fail(ORIEL_E_UNSUPPORTED, "memory: /proc/meminfo does not tell how much there is");
+    *free_bytes = (size_t)available * 1024;
+    *all = (size_t)total * 1024;
+    return ORIEL_OK;
+}
+
+static bool cpu_reaches(oriel_device *d, const void *p)
+{
+    (void)d, (void)p;
+    return true;
+}
+
+static const device_kind device_cpu = {.open = cpu_open, .close = cpu_close, .alloc = cpu_alloc,
+                                       .dealloc = cpu_dealloc, .upload = cpu_copy, .download = cpu_copy,
+                                       .sync = cpu_sync, .enter = cpu_sync, .memory = cpu_memory,
+                                       .reaches = cpu_reaches};
 
 /* ---- any kind ----------------------------------------------------------------------------- */
 
@@ -167,6 +195,14 @@ oriel_status oriel_memory_download(oriel_device *dev, void *dst, const void *src
 {
     oriel_status s = check_copy(dev, dst, src, bytes);
     return s || !bytes ? s : dev->is->download(dev, dst, src, bytes);
+}
+
+oriel_status oriel_memory_info(oriel_device *dev, size_t *free_bytes, size_t *all)
+{
+    if (!dev || !free_bytes || !all)
+        return oriel_fail(ORIEL_E_ARG, "memory: no %s", dev ? "place for the numbers" : "device");
+    *free_bytes = *all = 0;
+    return dev->is->memory(dev, free_bytes, all);
 }
 
 oriel_status oriel_device_sync(oriel_device *dev)

@@ -18,6 +18,9 @@ typedef struct device_kind {
     oriel_status (*upload)(oriel_device *d, void *dst, const void *src, size_t bytes);
     oriel_status (*download)(oriel_device *d, void *dst, const void *src, size_t bytes);
     oriel_status (*sync)(oriel_device *d);
+    oriel_status (*enter)(oriel_device *d); /* before work is queued, at each public door */
+    oriel_status (*memory)(oriel_device *d, size_t *free, size_t *all); /* bytes */
+    bool (*reaches)(oriel_device *d, const void *p); /* may its kernels touch p? true where none can tell */
 } device_kind;
 
 extern const device_kind device_cuda; /* core/cuda; only with ORIEL_WITH_CUDA */

@@ -47,7 +47,7 @@ oriel_status oriel_model_open(oriel_model **out, oriel_device *dev, const char *
     *out = NULL;
     if (!dev || !path)
         return oriel_fail(ORIEL_E_ARG, "model: no %s", dev ? "path" : "device");
-    oriel_status s = device_must_be_cpu(dev, "model: networks run");
+    oriel_status s = dev->is->enter(dev);
     if (s)
         return s;
     if (!opt)
@@ -60,6 +60,7 @@ oriel_status oriel_model_open(oriel_model **out, oriel_device *dev, const char *
     if (!m)
         return ORIEL_E_NOMEM;
     m->dev = dev;
+    m->arena.gpu = dev->kind == ORIEL_CPU ? NULL : dev;
     if ((s = build(m, path, opt))) {
         oriel_model_free(&m);
         return s;
@@ -136,6 +137,60 @@ oriel_status oriel_model_plan(oriel_model *m, const int64_t shape_in[4], oriel_p
     return ORIEL_OK;
 }
 
+/* ---- memory ------------------------------------------------------------------------------- */
+
+/* What a run on a GPU takes beside its arena, which is made before it: kernels are loaded at their first launch,
+ * and operations keep scratch memory. */
+enum { SPARE = 64 << 20 };
+
+/* The largest side of a square picture whose run takes no more than `bytes`; 0: none. */
+static int64_t largest_side(oriel_model *m, size_t bytes)
+{
+    oriel_tensor in, out;
+    run          r;
+    int64_t      least = 0, beyond = SIDE_MAX + 1;
+    while (beyond - least > 1) {
+        int64_t side = least + (beyond - least) / 2;
+        bool    fits = !plan_one(m, (int64_t[]){1, side, side, m->info.channels}, &r, &in, &out) &&
+                    r.arena.peak <= bytes;
+        *(fits ? &least : &beyond) = side;
+    }
+    return least;
+}
+
+/* `free_bytes`: without the arena of the run before. */
+static oriel_status too_large(oriel_model *m, const int64_t shape[4], size_t need, size_t free_bytes)
+{
+    size_t  spare = m->arena.gpu ? SPARE : 0;
+    int64_t side = largest_side(m, free_bytes > spare ? free_bytes - spare : 0);
+    return oriel_fail(ORIEL_E_NOMEM,
+                      "run: a picture of %lld x %lld takes %.1f MiB beside input and output, where %.1f MiB are free "
+                      "on %s: enough for %lld x %lld",
+                      (long long)shape[2], (long long)shape[1], (double)need / 1048576, (double)free_bytes / 1048576,
+                      oriel_device_name(m->dev), (long long)side, (long long)side);
+}
+
+static oriel_status reserve(oriel_model *m, const int64_t shape[4], size_t need)
+{
+    oriel_status s;
+    size_t       free_bytes, all;
+    if (m->arena.size >= need)
+        return oriel_arena_reserve(&m->arena, need);
+    oriel_arena_free(&m->arena); /* the run before needs it no more: its bytes count as free */
+    if (m->arena.gpu) {
+        if ((s = oriel_memory_info(m->dev, &free_bytes, &all)))
+            return s;
+        if (free_bytes < SPARE || need > free_bytes - SPARE)
+            return too_large(m, shape, need, free_bytes);
+    }
+    s = oriel_arena_reserve(&m->arena, need);
+    if (s == ORIEL_E_NOMEM && !oriel_memory_info(m->dev, &free_bytes, &all))
+        return too_large(m, shape, need, free_bytes);
+    return s;
+}
+
+/* ---- running ------------------------------------------------------------------------------ */
+
 static oriel_status check_tensors(const oriel_model *m, const oriel_tensor *in,
                                   const oriel_tensor *out)
 {
@@ -154,6 +209,8 @@ static oriel_status check_tensors(const oriel_model *m, const oriel_tensor *in,
                           oriel_tensor_str(out, have, sizeof have),
                           oriel_tensor_str(&due, want, sizeof want));
     }
+    if (!m->dev->is->reaches(m->dev, in->data) || !m->dev->is->reaches(m->dev, out->data))
+        return oriel_fail(ORIEL_E_ARG, "run: input and output must lie in the memory of %s", m->dev->name);
     return ORIEL_OK;
 }
 
@@ -168,8 +225,8 @@ oriel_status oriel_model_run(oriel_model *m, oriel_tensor in, oriel_tensor out,
         return oriel_fail(ORIEL_E_ARG, "run: no model");
     if (!opt)
         opt = &defaults;
-    if ((s = check_tensors(m, &in, &out)) || (s = plan_one(m, in.shape, &r, &in1, &out1)) ||
-        (s = oriel_arena_reserve(&m->arena, r.arena.peak)))
+    if ((s = m->dev->is->enter(m->dev)) || (s = check_tensors(m, &in, &out)) ||
+        (s = plan_one(m, in.shape, &r, &in1, &out1)) || (s = reserve(m, in.shape, r.arena.peak)))
         return s;
     r = (run){.dev = m->dev,
               .arena = m->arena,

@@ -190,4 +190,25 @@ oriel_status cuda_launched(const char *kernel)
     return e ? cuda_fail(e, "cuda: %s", kernel) : ORIEL_OK;
 }
 
-const device_kind device_cuda = {open_gpu, close_gpu, alloc_gpu, dealloc_gpu, cuda_upload, cuda_download, sync_gpu};
+static oriel_status memory_gpu(oriel_device *d, size_t *free_bytes, size_t *all)
+{
+    oriel_status s = cuda_enter(d);
+    if (s)
+        return s;
+    cudaError_t e = cudaMemGetInfo(free_bytes, all);
+    return e ? cuda_fail(e, "%s: its memory", d->name) : ORIEL_OK;
+}
+
+/* Memory of this GPU, or of the host that is pinned or managed. */
+static bool reaches_gpu(oriel_device *d, const void *p)
+{
+    struct cudaPointerAttributes a;
+    bool                         there = !cuda_enter(d) && !cudaPointerGetAttributes(&a, p) && a.devicePointer &&
+                 (a.type != cudaMemoryTypeDevice || a.device == d->cuda->index);
+    (void)cudaGetLastError();
+    return there;
+}
+
+const device_kind device_cuda = {.open = open_gpu, .close = close_gpu, .alloc = alloc_gpu, .dealloc = dealloc_gpu,
+                                 .upload = cuda_upload, .download = cuda_download, .sync = sync_gpu, .enter = cuda_enter,
+                                 .memory = memory_gpu, .reaches = reaches_gpu};

@@ -152,6 +152,9 @@ ORIEL_API void oriel_memory_free(oriel_device *dev, void **p); /* what is queued
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_memory_upload(oriel_device *dev, void *dst, const void *src, size_t bytes);
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_memory_download(oriel_device *dev, void *dst, const void *src, size_t bytes);
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_device_sync(oriel_device *dev);
+/* Bytes that can be had now, and that there are: of a GPU its own; of a CPU the host's, what can be had
+ * without swapping. Other programs take from them, too. ORIEL_E_UNSUPPORTED (a host that does not tell). */
+ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_memory_info(oriel_device *dev, size_t *free_bytes, size_t *all);
 
 /* What the CPU offers, each level implying those that it needs. */
 enum {

@@ -98,12 +98,13 @@ typedef struct oriel_model_info {
 
 typedef struct oriel_plan {
     int64_t  shape_out[4];     /* (B, Y, X, C) */
-    uint64_t activation_bytes; /* peak of the run's own memory; input and output are the caller's */
+    uint64_t activation_bytes; /* peak of the run's own memory on the device; input and output are the caller's */
     double   flops;            /* 2 x multiply-adds of the network on this input */
 } oriel_plan;
 
 /* Called between steps, from the thread that runs the model; returning false cancels the run
- * (ORIEL_E_DEVICE). done grows from 0 to 1. */
+ * (ORIEL_E_DEVICE). done grows from 0 to 1. On a GPU a step is done when it is queued, and what was
+ * queued before a cancel still runs. */
 typedef bool oriel_progress_fn(void *user, double done);
 
 typedef struct oriel_run_options {
@@ -123,9 +124,11 @@ ORIEL_API void oriel_model_describe(const oriel_model *m, oriel_model_info *info
  * pixel. ORIEL_E_ARG. */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_model_plan(oriel_model *m, const int64_t shape_in[4],
                                                          oriel_plan *plan);
-/* out = network(in), both f32 (B, Y, X, C) packed, samples 0..1, not clamped. Memory of the run is
- * kept for the next one and freed with the model. The same bits for any number of threads.
- * ORIEL_E_ARG, ORIEL_E_NOMEM, ORIEL_E_DEVICE. */
+/* out = network(in), both f32 (B, Y, X, C) packed, in the device's memory, samples 0..1, not clamped. Memory of
+ * the run is kept for the next one and freed with the model. The same bits for any number of threads.
+ * On a GPU the run is queued: its output is there for what is queued later (oriel_memory_download()), or after
+ * oriel_device_sync(). After a failure the model can run again, unless the GPU itself is lost.
+ * ORIEL_E_ARG, ORIEL_E_NOMEM (the text says which size would fit), ORIEL_E_DEVICE. */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_model_run(oriel_model *m, oriel_tensor in,
                                                         oriel_tensor             out,
                                                         const oriel_run_options *opt);
