@@ -126,7 +126,7 @@ static void test_blend(void)
     check_blend(700, 3, 301, 20, 0, 1, 1); /* wider than a piece of weights */
 }
 
-/* Across an overlap of four the right tile weighs 1/8, 3/8, 5/8, 7/8; at a corner, products. */
+/* Across an overlap of four the right tile weighs 0, 1/4, 3/4, 1; at a corner, products. */
 static void test_feather(void)
 {
     oriel_tiles t;
@@ -139,8 +139,8 @@ static void test_feather(void)
         CHECK_OK(oriel_tiles_blend(&t, i, 1, view(out, 12, 12, 1),
                                    view(i == 3 ? one : zero, 8, 8, 1)));
     for (int i = 0; i < 144; i++) {
-        double x = fmin(fmax((i % 12 - 3.5) / 4, 0), 1);
-        double y = fmin(fmax((i / 12 - 3.5) / 4, 0), 1);
+        double x = fmin(fmax((i % 12 - 3.5) / 2 - 0.5, 0), 1);
+        double y = fmin(fmax((i / 12 - 3.5) / 2 - 0.5, 0), 1);
         CHECK_NUM(fabs((double)out[i] - x * y), <=, 3 * 0x1p-24);
     }
 }

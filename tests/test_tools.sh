@@ -98,6 +98,31 @@ oriel=$built
 says '2 passes'
 ok 'x2 twice is x4' [ "$(size twice.png)" = '80 x 64 x 3, 8 bits' ]
 
+# ---- the device and the precision
+for device in gpu cuda: cuda:x cuda:-1 cuda:0x CUDA; do
+    run 2 upscale a.png -o b.png $model --device $device
+    says "--device is cpu, cuda or cuda:N, not '$device'"
+done
+for device in cuda cuda:7; do # whatever the machine has, none of it is to be seen
+    CUDA_VISIBLE_DEVICES='' run 3 upscale a.png -o b.png $model --device $device
+    ok 'why there is no GPU' grep -qE '^oriel: (device: this liboriel was built without CUDA|cuda: no NVIDIA driver is loaded|cuda: no GPU is visible)' err
+done
+run 2 upscale a.png -o b.png $model --precision f64
+says "--precision is one of auto|f32|bf16|f16, not 'f64'"
+run 3 upscale a.png -o b.png $model --precision f16
+says f16
+none b.png .
+run 0 upscale a.png -o b.png $model --device cpu --precision f32
+run 0 upscale a.png -o b2.png $model --precision auto
+ok 'auto is f32 on CPUs' cmp -s b.png b2.png
+if "$oriel" upscale a.png -o b16.png $model --precision bf16 2>err; then
+    ok 'bf16 is not f32' sh -c '! cmp -s b.png b16.png'
+    near b.png b16.png 1
+else
+    says bf16
+fi
+rm b*.png
+
 # ---- what a picture becomes
 run 0 upscale a.png -o a2.png $model
 ok 'silent' [ ! -s err ] && ok 'silent' [ ! -s out ]
@@ -181,6 +206,14 @@ says 'less than two windows'
 run 2 upscale big.png -o no.png $model --tile 64 --overlap 64
 run 1 upscale big.png -o no.png $model --tile 64 --overlap 60
 says 'at most 56'
+
+# ---- levels of PNG
+for level in 1 6 9; do run 0 upscale big.png -o level$level.png $model --compression $level; done
+ok 'the level counts' sh -c '! cmp -s level1.png level9.png'
+ok '6 is the default' cmp -s level6.png t1.png
+run 0 compare level1.png level9.png
+prints 'psnr inf dB'
+run 2 upscale big.png -o no.png $model --compression 0
 
 # ---- memory
 "$picture" make wide.png 500 400 3 8

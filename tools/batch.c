@@ -120,6 +120,7 @@ static void *reader(void *arg)
 static void write_job(batch *b, job *j)
 {
     oriel_image_write_options opt = {.format = batch_image_format(b->opt),
+                                     .compression = b->opt->compression,
                                      .overwrite = b->opt->overwrite,
                                      .drop_metadata = b->opt->drop_metadata};
     trouble why = {""};

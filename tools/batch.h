@@ -8,7 +8,7 @@
 #include "picture.h"
 #include "progress.h"
 
-#define PRECISION_WORDS "f32|bf16"
+#define PRECISION_WORDS "auto|f32|bf16|f16" /* auto: f32 on CPUs, bf16 on GPUs */
 #define PAD_WORDS       "reflect|symmetric"
 #define FORMAT_WORDS    "auto|png|pnm|y4m|raw|matroska|mp4|mov|webm|avi|mpegts|nut"
 
@@ -23,9 +23,12 @@ typedef struct clip_options {
 } clip_options;
 
 typedef struct batch_options {
-    const char *out, *model, *key, *report, *shard_text;
-    double scale;                                       /* 0: the model's */
+    const char *out, *model, *key, *report, *shard_text, *device_text;
+    double scale; /* 0: the model's */
+    oriel_device_kind device;
+    int gpu;                                            /* its number */
     int threads, tile, overlap, memory;                 /* MiB; 0: what the machine has free */
+    int compression;                                    /* of PNG, 1 to 9; 0: the library's */
     int precision, pad, alpha, depth, format, progress; /* indices of the words */
     bool recursive, skip_existing, overwrite, drop_metadata, fail_fast, dry_run, verbose;
     int shard, shards;

@@ -34,12 +34,17 @@ void batch_table(arg_option table[BATCH_MAX_OPTIONS], const arg_option *own, bat
         ARG_CHOICE("format", 0, &b->format, FORMAT_WORDS,
                    "of outputs; auto: as OUT's name says, else PNG; of clips in\n"
                    "folders as the input, and y4m on stdout"),
+        ARG_INT("compression", 0, &b->compression, "N", 1, 9,
+                "of PNG, 1 is fast and 9 is small; default: 6"),
         ARG_FLAG("drop-metadata", 0, &b->drop_metadata,
                  "leave out the ICC profile, EXIF and gAMA of the input"),
         ARG_TEXT("key", 0, &b->key, "KEY",
                  "take this dictionary of the model's file, such as params_ema"),
+        ARG_TEXT("device", 0, &b->device_text, "cpu|cuda[:N]",
+                 "where the network runs: the CPU, or NVIDIA GPU number N (0)"),
         ARG_CHOICE("precision", 0, &b->precision, PRECISION_WORDS,
-                   "of the network; bf16 is faster where the CPU has it"),
+                   "of the network; auto: f32 on the CPU, bf16 on a GPU; bf16 is\n"
+                   "faster where the CPU has it"),
         ARG_CHOICE("pad", 0, &b->pad, PAD_WORDS,
                    "how pictures reach a multiple of the window; symmetric is what\n"
                    "published figures were measured with"),
@@ -146,11 +151,22 @@ static int check_clip(const char *command, clip_options *c)
     return ARGS_GO_ON;
 }
 
+static bool device_of(const char *text, oriel_device_kind *kind, int *gpu)
+{
+    char end;
+    *kind = strcmp(text, "cpu") ? ORIEL_CUDA : ORIEL_CPU;
+    *gpu = 0;
+    return *kind == ORIEL_CPU || !strcmp(text, "cuda") ||
+           (sscanf(text, "cuda:%d%c", gpu, &end) == 1 && *gpu >= 0);
+}
+
 int batch_check(const char *command, batch_options *b)
 {
     char end;
     if (!b->out)
         return args_misused(command, "where to write? -o OUT");
+    if (b->device_text && !device_of(b->device_text, &b->device, &b->gpu))
+        return args_misused(command, "--device is cpu, cuda or cuda:N, not '%s'", b->device_text);
     if (b->overlap >= 0 && !b->tile)
         return args_misused(command, "--overlap is of tiles: --tile is missing");
     if (b->tile && b->overlap >= b->tile)
@@ -227,13 +243,21 @@ static int check_kinds(const char *command, const inputs *in, const batch_option
     return ARGS_GO_ON;
 }
 
+static oriel_precision precision_of(const batch_options *b)
+{
+    if (b->precision)
+        return (oriel_precision)(b->precision - 1); /* the words are auto, then the library's */
+    return b->device == ORIEL_CUDA ? ORIEL_PRECISION_BF16 : ORIEL_PRECISION_F32;
+}
+
 /* A network for the batch, of the given file; an upscaler enlarges, other networks do not. On
  * failure returns EXIT_MODEL and has told why, else ARGS_GO_ON. */
 static int batch_open(oriel_device **device, network *n, const char *path, bool upscaler,
                       const batch_options *b)
 {
-    oriel_device_options device_options = {.threads = b->threads};
-    oriel_model_options model_options = {(oriel_precision)b->precision, (oriel_pad)b->pad, b->key};
+    bool gpu = b->device == ORIEL_CUDA;
+    oriel_device_options device_options = {b->device, gpu ? 0 : b->threads, b->gpu};
+    oriel_model_options model_options = {precision_of(b), (oriel_pad)b->pad, b->key};
     trouble why = {""};
     *n = (network){.scale = b->scale,
                    .alpha = (alpha_mode)b->alpha,
@@ -241,8 +265,11 @@ static int batch_open(oriel_device **device, network *n, const char *path, bool 
                    .tile = b->tile,
                    .overlap = b->overlap,
                    .drop_metadata = b->drop_metadata};
-    if (oriel_device_open(device, &device_options) ||
-        oriel_model_open(&n->model, *device, path, &model_options)) {
+    if (oriel_device_open(device, &device_options)) {
+        fprintf(stderr, "oriel: %s\n", oriel_error());
+        return EXIT_MODEL;
+    }
+    if (oriel_model_open(&n->model, *device, path, &model_options)) {
         trouble_of_file(&why, path);
         fprintf(stderr, "oriel: %s\n", why.text);
         return EXIT_MODEL;

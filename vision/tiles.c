@@ -2,10 +2,12 @@
 /*
  * Tiles: where they lie, and how their borders fade into each other.
  *
- * Along an axis tile i begins at i * step, the last one so that it ends with the picture. Within an
- * overlap with the tile before or after it a tile's weight rises or falls linearly; divided by the
- * sum over the tiles at a pixel, weights sum to 1 even where more than two meet. The weight of a
- * pixel is the product of those along x and y.
+ * Along an axis tile i begins at i * step, the last one so that it ends with the picture. Where it
+ * was cut a network's result is wrong, by tens of levels in the outermost window and hardly at all three
+ * windows further in; so in an overlap with the tile before or after it a tile's weight is 0 in the
+ * outer quarter, rises linearly over the middle half, and is 1 in the last quarter. Divided by the sum
+ * over the tiles at a pixel, weights sum to 1 even where more than two meet: of these some tile is past
+ * its outer quarter. The weight of a pixel is the product of those along x and y.
  */
 #include "core/internal.h"
 
@@ -42,6 +44,13 @@ static int64_t origin(axis a, int64_t i)
     return oriel_min(i * a.step, a.size - a.tile);
 }
 
+/* The weight at this share of an overlap, from the tile's cut edge inwards. */
+static double feather(double share)
+{
+    double v = 2 * share - 0.5;
+    return v < 0 ? 0 : v < 1 ? v : 1;
+}
+
 /* Tile i's share of upscaled pixel p before it is divided by the sum; 0 outside the tile. */
 static double ramp(axis a, int64_t i, int64_t p, int scale)
 {
@@ -51,11 +60,11 @@ static double ramp(axis a, int64_t i, int64_t p, int scale)
         return 0;
     if (i > 0) {
         double overlap = (double)((origin(a, i - 1) + a.tile) * scale) - begin;
-        v = at - begin < overlap ? (at - begin) / overlap : v;
+        v = at - begin < overlap ? feather((at - begin) / overlap) : v;
     }
     if (i + 1 < a.count) {
         double overlap = end - (double)(origin(a, i + 1) * scale);
-        double right = end - at < overlap ? (end - at) / overlap : 1;
+        double right = end - at < overlap ? feather((end - at) / overlap) : 1;
         v = right < v ? right : v;
     }
     return v;

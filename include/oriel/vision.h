@@ -183,7 +183,8 @@ ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_tiles_plan(oriel_tiles *t, int wid
                                                          int tile, int overlap, int align);
 ORIEL_API oriel_tile oriel_tiles_get(const oriel_tiles *t, int index); /* 0 <= index < count_x * count_y */
 /* Add tile `index`, upscaled by scale (f32 (tile_h * scale, tile_w * scale, C)), into out (f32
- * (height * scale, width * scale, C), zero before the first), feathered linearly across overlaps.
+ * (height * scale, width * scale, C), zero before the first), feathered linearly across the middle half
+ * of each overlap: the quarter at a tile's cut edge, where a network misses its surroundings, counts not.
  * The weights of each pixel sum to 1 over all tiles. ORIEL_E_ARG. */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_tiles_blend(const oriel_tiles *t, int index, int scale,
                                                           oriel_tensor out, oriel_tensor tile);
