@@ -12,7 +12,7 @@ matrix() {
 include   |-                        |core attn kv vision video models |-
 core      |core                     |core                          |cuda cublas cudnn
 attn2d3d  |core attn2d3d            |core attn kv                  |cuda
-vision    |core vision              |core vision                   |png.h stb/ zlib.h jpeglib.h
+vision    |core vision              |core vision                   |png.h stb/ zlib.h jpeglib.h cuda
 video     |core video               |core vision video             |libav libsw
 models    |core attn2d3d models     |core attn kv models           |cjson/ zlib.h
 tools     |tools                    |*                             |-

@@ -103,6 +103,51 @@ ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_to_tensor(const oriel_image 
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_from_tensor(oriel_image *img, int c0,
                                                                 oriel_tensor src);
 
+/* ---- samples in a device's memory --------------------------------------------------------- */
+
+typedef enum oriel_surface_layout {
+    ORIEL_SURFACE_8 = 0, /* (Y, X, channels) of 8 bits, 0..255 for 0..1 */
+    ORIEL_SURFACE_16,    /* of 16 bits */
+    ORIEL_SURFACE_NV12,  /* 4:2:0: plane 0 is luma of 8 bits, plane 1 Cb and Cr in turns */
+    ORIEL_SURFACE_P010   /* the same of 16 bits, the upper 10 in use */
+} oriel_surface_layout;
+
+/* Pixels as decoders, cameras and files have them; planes lie in the device's memory. */
+typedef struct oriel_surface {
+    oriel_surface_layout layout;
+    int                  width, height;
+    int                  channels, first; /* interleaved: samples a pixel, 1 to 4, and the one that is the
+                                             tensor's first. NV12 and P010: 0 */
+    void                *plane[2];
+    ptrdiff_t            pitch[2]; /* bytes from row to row; 0: packed */
+    double               kr, kb;   /* NV12, P010: luma's share of red and of blue; both 0: BT.709's .2126 and
+                                      .0722 (BT.601: .299, .114; BT.2020: .2627, .0593) */
+    bool                 full_range;
+    bool                 cosited_x, cosited_y; /* chroma lies on luma samples (MPEG-2 and H.264: x alone), or between */
+} oriel_surface;
+
+/* What a network wants of 0..1: (value - mean) scale, by channel. All zero: as it is. */
+typedef struct oriel_normal {
+    float mean[4], scale[4];
+} oriel_normal;
+
+/* The surface as numbers 0..1, normalised, to an f32 tensor (Y, X, C) of any strides in the device's memory,
+ * in one pass; NV12 and P010 as RGB, (Y, X, 3), chroma by linear interpolation at its site. n NULL: as it is.
+ * On a GPU it is queued. ORIEL_E_ARG (shapes, layouts), ORIEL_E_DEVICE. */
+ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_surface_to_tensor(oriel_device *dev, const oriel_surface *s,
+                                                                oriel_tensor dst, const oriel_normal *n);
+/* And back: clamped, rounded half to even; NaN becomes 0; chroma by the filter that undoes the interpolation.
+ * finite (host memory) NULL: queued, too. Else the call waits, and *finite says whether all numbers were. */
+ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_surface_from_tensor(oriel_device *dev, const oriel_surface *s,
+                                                                  oriel_tensor src, const oriel_normal *n,
+                                                                  bool *finite);
+/* oriel_image_to_tensor() and back between a picture, which is the host's, and a tensor in the device's
+ * memory, with the same bits: samples cross the bus as they are stored. ORIEL_E_NOMEM, ORIEL_E_DEVICE. */
+ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_to_device(oriel_device *dev, const oriel_image *img,
+                                                              int c0, oriel_tensor dst);
+ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_image_from_device(oriel_device *dev, oriel_image *img, int c0,
+                                                                oriel_tensor src, bool *finite);
+
 /* ---- resize ------------------------------------------------------------------------------- */
 
 typedef enum oriel_filter {
