@@ -7,6 +7,29 @@
 #include "core/device.h"
 #include "test.h"
 
+/* Sizes on either side of the chunks that copies pass through, one after the other. */
+static void test_large(oriel_device *d)
+{
+    static const size_t sizes[] = {1, (4u << 20) - 1, 4u << 20, (4u << 20) + 1, (13u << 20) + 5, 8u << 20, 3};
+    size_t              most = (13u << 20) + 5;
+    unsigned char      *there = malloc(most + 1), *back = malloc(most + 1);
+    void               *p = NULL;
+    CHECK_OK(oriel_memory_alloc(d, &p, most));
+    for (size_t k = 0; there && back && k < sizeof sizes / sizeof *sizes; k++) {
+        size_t n = sizes[k];
+        for (size_t i = 0; i < n; i++)
+            there[i] = (unsigned char)((i * 2654435761u >> 13) + k);
+        back[n] = 77;
+        CHECK_OK(oriel_memory_upload(d, p, there, n));
+        CHECK_OK(oriel_memory_upload(d, p, there, k % 2 ? 0 : n)); /* a second one into chunks in flight */
+        CHECK_OK(oriel_memory_download(d, back, p, n));
+        CHECK(!memcmp(there, back, n) && back[n] == 77);
+    }
+    oriel_memory_free(d, &p);
+    free(there);
+    free(back);
+}
+
 /* What is uploaded comes back; bytes beside a copy stay. */
 static void test_memory(oriel_device *d)
 {
@@ -98,6 +121,7 @@ static void test_cuda(void)
         return;
     }
     test_memory(d);
+    test_large(d);
     test_cuda_doors(d);
     oriel_device_free(&d);
 }
@@ -116,6 +140,7 @@ int main(void)
     test_refused();
     CHECK_OK(oriel_device_open(&d, NULL));
     test_memory(d);
+    test_large(d);
     oriel_device_free(&d);
     test_cuda();
     return test_end();
