@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Window block on CUDA devices: none yet; networks are refused before they ask (models/model.c). */
-#include "attn2d3d/block.h"
-#include "core/cuda/cuda.h"
+/* Window block on CUDA devices: which way does it. */
+#include "attn2d3d/cuda/block_cuda.h"
 
+#include <stdlib.h>
+
+/* Fastest first; the last one takes all that any takes. */
+static const cuda_block_way *const ways[] = {&cuda_block_parts, NULL};
+
+/* The environment variable ORIEL_BLOCK (a way's name) asks for one, and for those after it where that one refuses. */
 static oriel_status pack(oriel_device *dev, attn_block *b, const attn_block_data *d, oriel_dtype operand)
 {
-    (void)b, (void)d, (void)operand;
-    return oriel_fail(ORIEL_E_UNSUPPORTED, "window block: not on %s", dev->name);
+    const char *wish = getenv("ORIEL_BLOCK"), *why = NULL;
+    int         i = 0;
+    if (wish && *wish) {
+        while (ways[i] && strcmp(ways[i]->name, wish) != 0)
+            i++;
+        if (!ways[i])
+            return oriel_fail(ORIEL_E_ARG, "window block: ORIEL_BLOCK=%s is no way of this build", wish);
+    }
+    for (; ways[i]; i++) {
+        if (!(why = ways[i]->reject(d, operand, dev->cuda))) {
+            b->is = &ways[i]->kind;
+            return b->is->pack(dev, b, d, operand);
+        }
+        oriel_logf(ORIEL_LOG_DEBUG, "window block: not %s: %s", ways[i]->name, why);
+    }
+    return oriel_fail(ORIEL_E_UNSUPPORTED, "window block: not on %s: %s", dev->name, why);
 }
 
-static void unpack(oriel_device *dev, attn_block *b)
-{
-    (void)dev, (void)b;
-}
-
-static size_t scratch_bytes(const run *r, const attn_block *b, op_map x)
-{
-    (void)r, (void)b, (void)x;
-    return 0;
-}
-
-static void run_block(run *r, op_map y, op_map x, const attn_block *b, int shift, void *scratch)
-{
-    (void)y, (void)x, (void)b, (void)shift, (void)scratch;
-    run_fail(r, oriel_fail(ORIEL_E_UNSUPPORTED, "window block: not on %s", r->dev->name));
-}
-
-const attn_block_kind attn_block_cuda = {pack, unpack, scratch_bytes, run_block};
+/* Once it is packed, a block is its way's. */
+const attn_block_kind attn_block_cuda = {pack, NULL, NULL, NULL};

@@ -31,6 +31,7 @@ typedef struct cuda_device {
     void                             *scratch;
     size_t                            scratch_bytes;
     cuda_ring                         ring;
+    struct cuda_linears              *linears; /* linear.h */
 } cuda_device;
 
 /* Set the error text, "what: CUDA's name of the error (its sentence)", and return its status:
@@ -40,10 +41,12 @@ oriel_status cuda_fail(cudaError_t e, const char *format, ...) ORIEL_PRINTF(2, 3
 /* Make the device's GPU this thread's current one: before any call of CUDA at a public door. */
 oriel_status cuda_enter(oriel_device *d);
 
+/* Is what is queued captured in a graph? Then nothing may be allocated or waited for. */
+bool cuda_capturing(oriel_device *d);
 /* Memory for the calls of one run: valid for what is queued before the next cuda_scratch(). It is not
- * cleared, 256-byte aligned, and grows when it must. */
+ * cleared, 256-byte aligned, and grows when it must; ORIEL_E_DEVICE if it must while capturing. */
 oriel_status cuda_scratch(oriel_device *d, void **p, size_t bytes);
-/* Queue a copy of host data, which has been read when this returns. */
+/* Queue a copy of host data, which has been read when this returns; ORIEL_E_DEVICE while capturing. */
 oriel_status cuda_put(oriel_device *d, void *dst, const void *src, size_t bytes);
 /* device_kind's upload and download. */
 oriel_status cuda_upload(oriel_device *d, void *dst, const void *src, size_t bytes);

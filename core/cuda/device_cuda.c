@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include "core/cuda/linear.h"
 #include "core/ops.h"
 
 enum { ARCH_LEAST = 80 };
@@ -112,6 +113,7 @@ static void close_gpu(oriel_device *d)
         cudaStreamSynchronize(d->cuda->stream);
         cudaFree(d->cuda->scratch);
         cuda_ring_free(&d->cuda->ring);
+        cuda_linears_free(d->cuda->linears);
         cudaStreamDestroy(d->cuda->stream);
         (void)cudaGetLastError();
     }
@@ -159,12 +161,22 @@ static oriel_status sync_gpu(oriel_device *d)
     return s ? s : wait_for(d, cudaSuccess, "what was queued failed");
 }
 
+bool cuda_capturing(oriel_device *d)
+{
+    enum cudaStreamCaptureStatus is = cudaStreamCaptureStatusNone;
+    if (cudaStreamIsCapturing(d->cuda->stream, &is))
+        (void)cudaGetLastError();
+    return is != cudaStreamCaptureStatusNone;
+}
+
 oriel_status cuda_scratch(oriel_device *d, void **p, size_t bytes)
 {
     cuda_device *c = d->cuda;
     oriel_status s;
     *p = NULL;
     if (bytes > c->scratch_bytes) {
+        if (cuda_capturing(d))
+            return oriel_fail(ORIEL_E_DEVICE, "%s: %zu bytes of scratch cannot be had while a graph is captured", d->name, bytes);
         if ((s = wait_for(d, cudaSuccess, "what was queued failed")))
             return s;
         cudaFree(c->scratch);
@@ -180,6 +192,8 @@ oriel_status cuda_scratch(oriel_device *d, void **p, size_t bytes)
 
 oriel_status cuda_put(oriel_device *d, void *dst, const void *src, size_t bytes)
 {
+    if (cuda_capturing(d)) /* the graph would read the host's memory again */
+        return oriel_fail(ORIEL_E_DEVICE, "%s: a copy of host data cannot be captured in a graph", d->name);
     cudaError_t e = cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, d->cuda->stream);
     return e ? cuda_fail(e, "%s: upload", d->name) : ORIEL_OK;
 }
