@@ -5,19 +5,31 @@
 
 /* ---- a run ---------------------------------------------------------------------------------- */
 
+enum { MAPS = 4 };
+
 typedef struct stage { /* a device at the problem's level, and a run on it */
     oriel_device *dev;
     run           plan, r;
+    op_map        here[MAPS], there[MAPS]; /* the problem's maps, and where the device has them */
+    int           maps;
 } stage;
 
 static void stage_open(problem *q, stage *s)
 {
-    oriel_cpu_mask(q->mask);
-    if (oriel_device_open(&s->dev, &(oriel_device_options){.threads = 2}))
-        abort();
-    oriel_cpu_mask(~0u);
-    s->plan = (run){.dev = s->dev, .planning = true};
-    s->r = (run){.dev = s->dev};
+    oriel_device *dev = device_of(q);
+    *s = (stage){.dev = dev, .plan = {.dev = dev, .planning = true}, .r = {.dev = dev}};
+    s->r.arena.gpu = q->gpu;
+}
+
+/* The map where the device reads it. */
+static op_map stage_map(problem *q, stage *s, op_map here)
+{
+    op_map there = here;
+    assert(s->maps < MAPS);
+    there.t.data = there_new(q, here.t.data, (size_t)oriel_tensor_count(&here.t));
+    s->here[s->maps] = here;
+    s->there[s->maps++] = there;
+    return there;
 }
 
 /* Memory for what the planning run took. */
@@ -27,14 +39,23 @@ static void stage_ready(stage *s)
         abort();
 }
 
+/* What the device has in its maps now. */
+static void stage_back(problem *q, stage *s)
+{
+    for (int i = 0; i < s->maps; i++)
+        there_back(q, s->there[i].t.data, s->here[i].t.data, (size_t)oriel_tensor_count(&s->here[i].t));
+}
+
 static void stage_close(problem *q, stage *s)
 {
     if (s->r.status)
         fault(q, "%s", oriel_error());
     if (s->r.arena.peak != s->plan.arena.peak)
         fault(q, "took %zu bytes where %zu were planned", s->r.arena.peak, s->plan.arena.peak);
+    for (int i = 0; i < s->maps; i++)
+        there_free(q, s->there[i].t.data);
     oriel_arena_free(&s->r.arena);
-    oriel_device_free(&s->dev);
+    device_done(q, s->dev);
 }
 
 /* A map of random samples in rows y0 .. y1 of `height`, or poison. */
@@ -65,16 +86,16 @@ static double at(const op_map *m, int y, int x, int c)
 
 typedef struct convolution {
     int          n, k, side, shuffle, height, width;
-    bool         half;
     float       *w, *bias; /* (n, k, side, side), (n) */
     op_conv      packed;
-    op_map       x, y, add;
+    op_map       x, y, add; /* here */
+    op_map       added;     /* add there */
     op_conv_call call;
 } convolution;
 
 static void convolution_new(problem *q, stage *s, convolution *m)
 {
-    *m = (convolution){.k = draw(q, 1, 36), .side = draw(q, 0, 3) ? 3 : 1, .half = q->p->bf16,
+    *m = (convolution){.k = draw(q, 1, 36), .side = draw(q, 0, 3) ? 3 : 1,
                        .height = draw(q, 1, 40), .width = draw(q, 0, 3) ? draw(q, 1, 30) : draw(q, 31, 140)};
     m->shuffle = draw(q, 0, 1) ? 0 : draw(q, 2, 4);
     int r = m->shuffle ? m->shuffle : 1, c = draw(q, 1, m->shuffle ? 5 : 40), edge = m->side / 2;
@@ -86,7 +107,7 @@ static void convolution_new(problem *q, stage *s, convolution *m)
     for (int i = 0; i < m->n; i++)
         m->bias[i] = draw_sample(q);
     if (op_conv_pack(s->dev, &m->packed, m->n, m->k, m->side * m->side, m->shuffle, m->w, m->bias,
-                     m->half ? ORIEL_BF16 : ORIEL_F32))
+                     q->operand))
         abort();
     /* The output: all, or a band; cropped at the far borders or not. Of x, the rows that it needs. */
     int rows = m->height * r - draw(q, 0, 1) * draw(q, 0, r * m->height - 1);
@@ -96,10 +117,11 @@ static void convolution_new(problem *q, stage *s, convolution *m)
     m->x = map_new(q, from, to, m->height, m->width, m->k, true);
     m->y = map_new(q, y0, y1, m->height * r, cols, c, false);
     m->add = map_new(q, y0, y1, m->height * r, cols, c, true);
-    m->call = (op_conv_call){.w = &m->packed, .x = m->x, .y = m->y,
+    m->added = stage_map(q, s, m->add);
+    m->call = (op_conv_call){.w = &m->packed, .x = stage_map(q, s, m->x), .y = stage_map(q, s, m->y),
                              .leaky = draw(q, 0, 1) ? 0.01f * (float)draw(q, 1, 30) : 0};
     if (!m->shuffle && draw(q, 0, 1))
-        m->call.add = &m->add;
+        m->call.add = &m->added;
     snprintf(q->what, sizeof q->what, "%dx%d k %d n %d side %d shuffle %d rows %d..%d of %d cols %d%s%s",
              m->height, m->width, m->k, m->n, m->side, m->shuffle, y0, y1, m->height * r, cols,
              m->call.add ? " add" : "", m->call.leaky != 0.f ? " leaky" : "");
@@ -116,7 +138,7 @@ static void convolution_pixel(problem *q, const convolution *m, const op_map *y,
             if (iy < 0 || iy >= m->height || ix < 0 || ix >= m->width)
                 continue;
             float  w = m->w[(n * m->k + k) * taps + i], x = (float)at(&m->x, iy, ix, k);
-            double term = m->half ? (double)bf16(w) * (double)bf16(x) : (double)w * (double)x;
+            double term = (double)rounded(q, w) * (double)rounded(q, x);
             sum += term;
             size += fabs(term);
         }
@@ -137,17 +159,26 @@ static void check_conv(problem *q)
     op_conv_run(&s.plan, &m.call);
     stage_ready(&s);
     op_conv_run(&s.r, &m.call);
+    stage_back(q, &s);
     for (int y = m.y.y0; y < m.y.y0 + (int)m.y.t.shape[0]; y++)
         for (int x = 0; x < (int)m.y.t.shape[1]; x++)
             for (int c = 0; c < (int)m.y.t.shape[2]; c++)
                 convolution_pixel(q, &m, &m.y, y, x, c);
+    size_t count = (size_t)oriel_tensor_count(&m.y.t);
+    float *first = zone_new(count);
+    memcpy(first, m.y.t.data, count * sizeof *first);
+    op_conv_run(&s.r, &m.call);
+    stage_back(q, &s);
+    if (memcmp(first, m.y.t.data, count * sizeof *first))
+        fault(q, "other bits the second time");
     if (m.call.add) { /* y may be what is added to */
-        size_t bytes = (size_t)oriel_tensor_count(&m.y.t) * sizeof(float);
-        m.call.y = m.add;
+        m.call.y = m.added;
         op_conv_run(&s.r, &m.call);
-        if (memcmp(m.add.t.data, m.y.t.data, bytes))
+        stage_back(q, &s);
+        if (memcmp(m.add.t.data, first, count * sizeof *first))
             fault(q, "in place gives other bits");
     }
+    zone_free(first);
     op_conv_unpack(s.dev, &m.packed);
     map_free(q, &m.x);
     map_free(q, &m.y);
@@ -160,35 +191,39 @@ static void check_conv(problem *q)
 typedef struct conv_call {
     stage       *s;
     op_conv_call c;
+    int          times;
 } conv_call;
 
 static void call_conv(void *arg)
 {
     conv_call *c = arg;
-    op_conv_run(&c->s->r, &c->c);
+    for (int i = 0; i < c->times; i++)
+        op_conv_run(&c->s->r, &c->c);
+    run_fail(&c->s->r, oriel_device_sync(c->s->dev));
 }
 
 static double bench_conv(const problem *as, double *seconds)
 {
-    enum { C = 60, SIDE = 128 };
+    enum { C = 60 };
     problem q = *as;
     stage   s;
     stage_open(&q, &s);
     op_conv w;
+    int     side = q.gpu ? 256 : 128, times = q.gpu ? 50 : 1;
     float  *data = oriel_alloc_zero(C * C * 9, 4);
-    if (!data || op_conv_pack(s.dev, &w, C, C, 9, 0, data, NULL, q.p->bf16 ? ORIEL_BF16 : ORIEL_F32))
+    if (!data || op_conv_pack(s.dev, &w, C, C, 9, 0, data, NULL, q.operand))
         abort();
-    conv_call c = {&s, {.w = &w, .x = map_new(&q, 0, SIDE, SIDE, SIDE, C, true),
-                        .y = map_new(&q, 0, SIDE, SIDE, SIDE, C, false)}};
+    op_map    x = map_new(&q, 0, side, side, side, C, true), y = map_new(&q, 0, side, side, side, C, false);
+    conv_call c = {&s, {.w = &w, .x = stage_map(&q, &s, x), .y = stage_map(&q, &s, y)}, times};
     op_conv_run(&s.plan, &c.c);
     stage_ready(&s);
-    *seconds = 2 * best_of(call_conv, &c); /* two threads; told a core */
-    map_free(&q, &c.c.x);
-    map_free(&q, &c.c.y);
-    op_conv_unpack(s.dev, &w);
-    oriel_dealloc(data);
+    *seconds = best_of(call_conv, &c) / times * (q.gpu ? 1 : 2); /* a CPU: two threads; told a core */
     stage_close(&q, &s);
-    return 2.0 * C * C * 9 * SIDE * SIDE;
+    map_free(&q, &x);
+    map_free(&q, &y);
+    op_conv_unpack(q.gpu, &w);
+    oriel_dealloc(data);
+    return 2.0 * C * C * 9 * side * side;
 }
 
 /* ---- norm of a map -------------------------------------------------------------------------- */
@@ -197,16 +232,22 @@ static void check_map_norm(problem *q)
 {
     stage s;
     stage_open(q, &s);
-    int    c = draw(q, 1, 70), height = draw(q, 1, 30), width = draw(q, 1, 90);
+    int    c = q->gpu ? DRAW_OF(q, 1, 3, 8, 20, 31, 32, 33, 60, 64, 66, 96, 128, 130, 180, 256, 260, 511, 1000, 1024)
+                      : draw(q, 1, 70);
+    int    height = draw(q, 1, q->gpu ? 9 : 30), width = draw(q, 1, q->gpu ? 30 : 90);
     float *gamma = zone_new((size_t)c), *beta = zone_new((size_t)c);
     for (int i = 0; i < c; i++)
         gamma[i] = draw_sample(q), beta[i] = draw_sample(q);
     op_map  x = map_new(q, 0, height, height, width, c, true), y = map_new(q, 0, height, height, width, c, false);
-    op_norm w = {c, 1e-5f, gamma, beta};
+    op_norm w;
+    if (op_norm_pack(s.dev, &w, c, 1e-5f, gamma, beta))
+        abort();
+    op_map from = stage_map(q, &s, x), to = stage_map(q, &s, y);
     snprintf(q->what, sizeof q->what, "%dx%d c %d", height, width, c);
-    op_norm_run(&s.plan, y, x, &w);
+    op_norm_run(&s.plan, to, from, &w);
     stage_ready(&s);
-    op_norm_run(&s.r, y, x, &w);
+    op_norm_run(&s.r, to, from, &w);
+    stage_back(q, &s);
     for (int i = 0; i < height * width; i++) {
         double mean = 0, var = 0;
         for (int k = 0; k < c; k++)
@@ -220,9 +261,11 @@ static void check_map_norm(problem *q)
             expect(q, at(&y, i / width, i % width, k), v, bound, "pixel, channel", i, k);
         }
     }
-    op_norm_run(&s.r, x, x, &w);
+    op_norm_run(&s.r, from, from, &w);
+    stage_back(q, &s);
     if (memcmp(x.t.data, y.t.data, (size_t)oriel_tensor_count(&x.t) * sizeof(float)))
         fault(q, "in place gives other bits");
+    op_norm_unpack(s.dev, &w);
     map_free(q, &x);
     map_free(q, &y);
     zone_free(gamma);
@@ -241,9 +284,11 @@ static void check_nearest(problem *q)
     op_map x = map_new(q, y0 / 2, (y1 + 1) / 2, height, width, c, true);
     op_map y = map_new(q, y0, y1, 2 * height, 2 * width, c, false);
     snprintf(q->what, sizeof q->what, "%dx%d c %d rows %d..%d", height, width, c, y0, y1);
-    op_nearest2(&s.plan, y, x);
+    op_map from = stage_map(q, &s, x), to = stage_map(q, &s, y);
+    op_nearest2(&s.plan, to, from);
     stage_ready(&s);
-    op_nearest2(&s.r, y, x);
+    op_nearest2(&s.r, to, from);
+    stage_back(q, &s);
     for (int i = y0; i < y1; i++)
         for (int j = 0; j < 2 * width; j++)
             for (int k = 0; k < c; k++)
@@ -277,21 +322,24 @@ static void check_input(problem *q)
     int  ny = (first_y ? first_y : h) + draw(q, 0, 20), nx = (first_x ? first_x : w) + draw(q, 0, 20);
     int  gap = draw(q, 0, 5), way = draw(q, 0, 1) ? 1 : -1; /* rows with gaps, or upside down */
     size_t count = (size_t)h * (size_t)(w * (c + gap));
-    float *pixels = zone_new(count);
+    float *pixels = zone_new(count), *there;
     for (size_t i = 0; i < count; i++)
         if ((int)(i % (size_t)(c + gap)) < c)
             pixels[i] = draw_sample(q);
     int64_t       shape[3] = {h, w, c};
     oriel_tensor  x = oriel_tensor_of(way > 0 ? pixels : pixels + (h - 1) * w * (c + gap), ORIEL_F32, 3, shape);
     op_map        y = map_new(q, 0, ny, ny, nx, c, false);
-    op_input_call call = {.y = y, .first_y = first_y, .first_x = first_x, .scale = 255, .mean = {0.25f, 0.5f, 0.125f}};
+    op_input_call call = {.y = stage_map(q, &s, y), .first_y = first_y, .first_x = first_x, .scale = 255, .mean = {0.25f, 0.5f, 0.125f}};
     x.stride[0] = way * w * (c + gap);
     x.stride[1] = c + gap;
     call.x = x;
+    there = there_new(q, pixels, count);
+    call.x.data = there + ((float *)x.data - pixels);
     snprintf(q->what, sizeof q->what, "%dx%dx%d to %dx%d first %dx%d", h, w, c, ny, nx, first_y, first_x);
     op_input(&s.plan, &call);
     stage_ready(&s);
     op_input(&s.r, &call);
+    stage_back(q, &s);
     for (int i = 0; i < ny; i++)
         for (int j = 0; j < nx; j++)
             for (int k = 0; k < c; k++) {
@@ -299,6 +347,7 @@ static void check_input(problem *q)
                 double       want = ((double)row[walk(j, w, first_x) * (c + gap) + k] - (double)call.mean[k]) * 255;
                 expect(q, at(&y, i, j, k), want, 3 * EPS * (fabs(want) + 255), "row, column", i, j);
             }
+    there_free(q, there);
     map_free(q, &y);
     zone_free(pixels);
     stage_close(q, &s);

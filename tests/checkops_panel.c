@@ -37,11 +37,6 @@ static int lanes_of(problem *q, int most)
     return q->p->lanes * draw(q, 1, most / q->p->lanes);
 }
 
-static double rounded(const problem *q, float v)
-{
-    return (double)(q->p->bf16 ? bf16(v) : v);
-}
-
 /* ---- gemm ----------------------------------------------------------------------------------- */
 
 typedef struct product {
