@@ -9,6 +9,16 @@
 extern "C" {
 #endif
 
+/* Work that was recorded once, to be run again without its calls. */
+typedef struct device_graph device_graph;
+typedef struct device_graphs {
+    oriel_status (*begin)(oriel_device *d); /* what is queued from here on is recorded and does not run */
+    oriel_status (*end)(oriel_device *d, device_graph **graph); /* up to here; NULL: thrown away */
+    oriel_status (*play)(oriel_device *d, device_graph *g); /* queue it all */
+    bool (*stale)(const oriel_device *d, const device_graph *g); /* memory that it uses has moved */
+    void (*free)(oriel_device *d, device_graph *g);
+} device_graphs;
+
 /* What a kind of device can do. Arguments are checked before. */
 typedef struct device_kind {
     oriel_status (*open)(oriel_device *d, const oriel_device_options *opt); /* failed: close() follows */
@@ -21,6 +31,7 @@ typedef struct device_kind {
     oriel_status (*enter)(oriel_device *d); /* before work is queued, at each public door */
     oriel_status (*memory)(oriel_device *d, size_t *free, size_t *all); /* bytes */
     bool (*reaches)(oriel_device *d, const void *p); /* may its kernels touch p? true where none can tell */
+    const device_graphs *graphs; /* NULL: none */
 } device_kind;
 
 extern const device_kind device_cuda; /* core/cuda; only with ORIEL_WITH_CUDA */

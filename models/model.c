@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A model from outside: open, plan, run. */
 #include "models/model.h"
+#include "models/replay.h"
 
 struct oriel_model {
     oriel_device     *dev;
@@ -9,6 +10,8 @@ struct oriel_model {
     void             *net;
     oriel_model_info  info;
     oriel_arena       arena;
+    replay            replay;
+    int               played; /* runs so far that were */
     op_tap_fn        *tap;
     void             *tap_user;
 };
@@ -76,6 +79,7 @@ void oriel_model_free(oriel_model **mp)
     oriel_model *m = *mp;
     if (m->net)
         m->kind->free(m->dev, m->net);
+    replay_clear(&m->replay, m->dev);
     oriel_checkpoint_free(&m->ckpt);
     oriel_arena_free(&m->arena);
     oriel_dealloc(m);
@@ -91,6 +95,11 @@ void model_tap(oriel_model *m, op_tap_fn *fn, void *user)
 {
     m->tap = fn;
     m->tap_user = user;
+}
+
+int model_played(const oriel_model *m)
+{
+    return m->played;
 }
 
 enum { SIDE_MAX = 1 << 20 };
@@ -176,6 +185,7 @@ static oriel_status reserve(oriel_model *m, const int64_t shape[4], size_t need)
     size_t       free_bytes, all;
     if (m->arena.size >= need)
         return oriel_arena_reserve(&m->arena, need);
+    replay_clear(&m->replay, m->dev);
     oriel_arena_free(&m->arena); /* the run before needs it no more: its bytes count as free */
     if (m->arena.gpu) {
         if ((s = oriel_memory_info(m->dev, &free_bytes, &all)))
@@ -214,34 +224,91 @@ static oriel_status check_tensors(const oriel_model *m, const oriel_tensor *in,
     return ORIEL_OK;
 }
 
-oriel_status oriel_model_run(oriel_model *m, oriel_tensor in, oriel_tensor out,
-                             const oriel_run_options *opt)
+static replay_row *find_row(oriel_model *m, const oriel_tensor *in, const oriel_tensor *out)
 {
-    static const oriel_run_options defaults;
-    oriel_status                   s;
-    oriel_tensor                   in1, out1;
-    run                            r;
-    if (!m)
-        return oriel_fail(ORIEL_E_ARG, "run: no model");
-    if (!opt)
-        opt = &defaults;
-    if ((s = m->dev->is->enter(m->dev)) || (s = check_tensors(m, &in, &out)) ||
-        (s = plan_one(m, in.shape, &r, &in1, &out1)) || (s = reserve(m, in.shape, r.arena.peak)))
-        return s;
-    r = (run){.dev = m->dev,
-              .arena = m->arena,
-              .flops_total = r.flops * (double)in.shape[0],
-              .progress = opt->progress,
-              .user = opt->user,
-              .tap = m->tap,
-              .tap_user = m->tap_user};
+    replay_key key = {.in = in->data, .out = out->data, .arena = m->arena.base};
+    memcpy(key.shape, in->shape, sizeof key.shape);
+    return replay_find(&m->replay, m->dev, &key);
+}
+
+/* Call by call: forward() on each picture of the batch. */
+static oriel_status run_calls(oriel_model *m, const run *planned, oriel_tensor in, oriel_tensor out,
+                              const oriel_run_options *opt)
+{
+    oriel_tensor in1 = oriel_tensor_of(NULL, ORIEL_F32, 3, in.shape + 1);
+    oriel_tensor out1 = oriel_tensor_of(NULL, ORIEL_F32, 3, out.shape + 1);
+    run          r = {.dev = m->dev,
+                      .arena = m->arena,
+                      .flops_total = planned->flops * (double)in.shape[0],
+                      .progress = opt->progress,
+                      .user = opt->user,
+                      .tap = m->tap,
+                      .tap_user = m->tap_user};
     for (int64_t b = 0; b < in.shape[0] && !run_dead(&r); b++) {
         in1.data = (float *)in.data + b * in.stride[0];
         out1.data = (float *)out.data + b * out.stride[0];
         m->kind->forward(&r, m->net, in1, out1);
         oriel_arena_rewind(&r.arena, 0);
     }
-    if (!run_dead(&r) && r.progress && !r.progress(r.user, 1.0))
-        return oriel_fail(ORIEL_E_DEVICE, "cancelled");
     return r.status;
+}
+
+static oriel_status tell(const oriel_run_options *opt, double done)
+{
+    bool on = !opt->progress || opt->progress(opt->user, done);
+    return on ? ORIEL_OK : oriel_fail(ORIEL_E_DEVICE, "cancelled");
+}
+
+static oriel_status play(oriel_model *m, const replay_row *row, const oriel_run_options *opt)
+{
+    oriel_status s = tell(opt, 0);
+    if (s || (s = m->dev->is->graphs->play(m->dev, row->graph)))
+        return s;
+    m->played++;
+    return tell(opt, 1);
+}
+
+/* Fill row->graph; a run that cannot be recorded leaves it empty, and is as if it had not been tried. */
+static void record(oriel_model *m, replay_row *row, const run *planned, oriel_tensor in, oriel_tensor out)
+{
+    static const oriel_run_options quiet;
+    const device_graphs           *g = m->dev->is->graphs;
+    oriel_status                   s = g->begin(m->dev);
+    if (!s) {
+        s = run_calls(m, planned, in, out, &quiet);
+        if (g->end(m->dev, s ? NULL : &row->graph))
+            row->graph = NULL;
+    }
+    row->refused = !row->graph;
+    if (row->refused)
+        oriel_logf(ORIEL_LOG_DEBUG, "model: run call by call: %s", oriel_error());
+}
+
+oriel_status oriel_model_run(oriel_model *m, oriel_tensor in, oriel_tensor out,
+                             const oriel_run_options *opt)
+{
+    static const oriel_run_options defaults;
+    oriel_status                   s;
+    oriel_tensor                   in1, out1;
+    run                            planned;
+    if (!m)
+        return oriel_fail(ORIEL_E_ARG, "run: no model");
+    if (!opt)
+        opt = &defaults;
+    if ((s = m->dev->is->enter(m->dev)) || (s = check_tensors(m, &in, &out)))
+        return s;
+    replay_row *row = m->dev->is->graphs && !m->tap ? find_row(m, &in, &out) : NULL;
+    if (row && row->graph)
+        return play(m, row, opt);
+    if ((s = plan_one(m, in.shape, &planned, &in1, &out1)) || (s = reserve(m, in.shape, planned.arena.peak)))
+        return s;
+    if (row && row->seen && !row->refused) /* a row of an arena that has gone is empty */
+        record(m, row, &planned, in, out);
+    if (row && row->graph)
+        return play(m, row, opt);
+    if ((s = run_calls(m, &planned, in, out, opt)))
+        return s;
+    if (m->dev->is->graphs && !m->tap)
+        find_row(m, &in, &out)->seen = true; /* anew: the arena may have moved */
+    return tell(opt, 1);
 }

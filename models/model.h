@@ -26,5 +26,7 @@ const model_kind *model_find(ckpt_arch a);
 
 /* Tests: look at feature maps as they are made. */
 void model_tap(oriel_model *m, op_tap_fn *fn, void *user);
+/* Tests: how many runs were played from a recording (replay.h). */
+int model_played(const oriel_model *m);
 
 #endif

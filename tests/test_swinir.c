@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * SwinIR against PyTorch in float64 (golden/make_swinir_golden.py): every published kind, at every
- * level of this CPU; the same bits for any number of threads; bf16 within what its rounding explains.
+ * level of this CPU, or on a GPU (--device cuda); the same bits for any number of threads, and twice; bf16 and f16
+ * within what their rounding explains.
  */
 #include <math.h>
 #include <oriel/oriel.h>
@@ -116,17 +117,26 @@ static errors compare(const golden_map *g, unsigned seed, const float *v)
     return e;
 }
 
+typedef struct level {
+    const char       *name;
+    unsigned          mask;
+    oriel_precision   precision;
+    oriel_device_kind kind;
+} level;
+
 typedef struct watch { /* follows a run, map by map */
-    const char        *net, *level;
+    const char        *net;
+    const level       *level;
     const golden_case *c;
-    bool               half; /* bf16 */
+    oriel_device      *dev;
     int                seen;
     double             worst; /* error over bound */
     double             output; /* largest error of a sample of the output */
 } watch;
 
-/* Products with bf16 operands on the way to a map: four a block, one or three a convolution. A
- * product's relative error is some 2^-9 in each operand, and errors of steps add up as squares. */
+/* Products with rounded operands on the way to a map: four a block, one or three a convolution. A
+ * product's relative error is some 2^-9 in each operand of bf16 and 2^-12 of f16, and errors of steps add up as
+ * squares. */
 static int products(const watch *w, const golden_map *g)
 {
     const golden_net *n = nets;
@@ -150,8 +160,8 @@ static void check_map(watch *w, const float *v)
     errors            e = compare(g, w->c->seed, v);
     /* Outputs are of unit range; other maps are held to the same share of their largest value. */
     double bound = 5e-6 * fmax(1, g->max), have = fmax(e.sample, e.row);
-    if (w->half && strcmp(g->name, "first")) {
-        bound = 0x1p-8 * sqrt(products(w, g)) * g->rms;
+    if (w->level->precision && strcmp(g->name, "first")) {
+        bound = (w->level->precision == ORIEL_PRECISION_BF16 ? 0x1p-8 : 0x1p-11) * sqrt(products(w, g)) * g->rms;
         have = sqrt(e.square);
     }
     w->worst = fmax(w->worst, have / bound);
@@ -163,8 +173,21 @@ static void check_map(watch *w, const float *v)
     }
     test_failed++;
     fprintf(stderr, "%s %dx%d pad %d, %s: %s %d: error %.3g (rows %.3g) where %.3g is allowed\n",
-            w->net, w->c->height, w->c->width, w->c->pad, w->level, g->name, g->index, have, e.row,
+            w->net, w->c->height, w->c->width, w->c->pad, w->level->name, g->name, g->index, have, e.row,
             bound);
+}
+
+/* A copy on the host; NULL if that failed. */
+static float *fetch(oriel_device *dev, const oriel_tensor *t)
+{
+    size_t       bytes = (size_t)oriel_tensor_count(t) * sizeof(float);
+    float       *v = malloc(bytes);
+    oriel_status s = oriel_memory_download(dev, v, t->data, bytes);
+    CHECK_OK(s);
+    if (!s)
+        return v;
+    free(v);
+    return NULL;
 }
 
 static void on_tap(void *user, const char *name, int index, oriel_tensor t)
@@ -176,31 +199,44 @@ static void on_tap(void *user, const char *name, int index, oriel_tensor t)
     bool same = !strcmp(name, g->name) && index == g->index && t.shape[0] == g->shape[0] &&
                 t.shape[1] == g->shape[1] && t.shape[2] == g->shape[2] && oriel_tensor_packed(&t);
     CHECK(same);
-    if (same)
-        check_map(w, t.data);
+    float *v = same ? fetch(w->dev, &t) : NULL;
+    if (v)
+        check_map(w, v);
     else
         w->seen++;
+    free(v);
 }
 
 /* ---- running ------------------------------------------------------------------------------ */
 
-typedef struct level {
-    const char *name;
-    unsigned    mask;
-    bool        half;
-} level;
-
-static const level levels[] = {
-    {"c", 0, false},
-    {"avx2", ORIEL_CPU_AVX2, false},
-    {"avx512", ORIEL_CPU_AVX2 | ORIEL_CPU_AVX512, false},
-    {"avx512 bf16", ORIEL_CPU_AVX2 | ORIEL_CPU_AVX512 | ORIEL_CPU_AVX512_BF16, true},
-    {"amx", ORIEL_CPU_AVX2 | ORIEL_CPU_AVX512 | ORIEL_CPU_AVX512_BF16 | ORIEL_CPU_AMX_BF16, true},
+enum {
+    AVX512 = ORIEL_CPU_AVX2 | ORIEL_CPU_AVX512,
+    AVX512_BF16 = AVX512 | ORIEL_CPU_AVX512_BF16,
+    AMX = AVX512_BF16 | ORIEL_CPU_AMX_BF16
 };
-enum { LEVELS = sizeof levels / sizeof *levels };
+
+static const level cpu_levels[] = {
+    {"c", 0, ORIEL_PRECISION_F32, ORIEL_CPU},
+    {"avx2", ORIEL_CPU_AVX2, ORIEL_PRECISION_F32, ORIEL_CPU},
+    {"avx512", AVX512, ORIEL_PRECISION_F32, ORIEL_CPU},
+    {"avx512 bf16", AVX512_BF16, ORIEL_PRECISION_BF16, ORIEL_CPU},
+    {"amx", AMX, ORIEL_PRECISION_BF16, ORIEL_CPU},
+    {0},
+};
+static const level gpu_levels[] = {
+    {"cuda f32", 0, ORIEL_PRECISION_F32, ORIEL_CUDA},
+    {"cuda bf16", 0, ORIEL_PRECISION_BF16, ORIEL_CUDA},
+    {"cuda f16", 0, ORIEL_PRECISION_F16, ORIEL_CUDA},
+    {0},
+};
+enum { MAX_LEVELS = 5 };
+static const level  *levels = cpu_levels; /* ends with one that has no name */
+static oriel_device *gpu;                 /* of gpu_levels */
 
 static bool level_use(const level *l)
 {
+    if (l->kind != ORIEL_CPU)
+        return true;
     oriel_cpu_mask(l->mask);
     return oriel_cpu_flags() == l->mask;
 }
@@ -218,12 +254,14 @@ typedef struct setup {
     oriel_model  *m;
 } setup;
 
-static bool setup_open(setup *s, int threads, bool half, int pad)
+static bool setup_open(setup *s, int threads, const level *l, int pad)
 {
     *s = (setup){0};
-    oriel_model_options opt = {.precision = half ? ORIEL_PRECISION_BF16 : ORIEL_PRECISION_F32,
-                               .pad = pad ? ORIEL_PAD_SYMMETRIC : ORIEL_PAD_REFLECT};
-    CHECK_OK(oriel_device_open(&s->dev, &(oriel_device_options){.threads = threads}));
+    oriel_model_options  opt = {.precision = l->precision, .pad = pad ? ORIEL_PAD_SYMMETRIC : ORIEL_PAD_REFLECT};
+    if (l->kind == ORIEL_CPU)
+        CHECK_OK(oriel_device_open(&s->dev, &(oriel_device_options){.threads = threads}));
+    else
+        s->dev = gpu;
     CHECK_OK(oriel_model_open(&s->m, s->dev, path, &opt));
     return s->m != NULL;
 }
@@ -231,27 +269,39 @@ static bool setup_open(setup *s, int threads, bool half, int pad)
 static void setup_free(setup *s)
 {
     oriel_model_free(&s->m);
-    oriel_device_free(&s->dev);
+    if (s->dev != gpu)
+        oriel_device_free(&s->dev);
 }
 
-/* Run a batch of pictures; NULL if it failed. */
-static float *run_net(setup *s, const float *in, int batch, int height, int width)
+/* n floats in the device's memory, from v or NaN. */
+static float *place(oriel_device *dev, const float *v, size_t n)
+{
+    void  *p = NULL;
+    float *nan = v ? NULL : malloc(n * sizeof *nan);
+    for (size_t i = 0; i < n && nan; i++)
+        nan[i] = NAN;
+    CHECK_OK(oriel_memory_alloc(dev, &p, n * sizeof *v));
+    CHECK_OK(oriel_memory_upload(dev, p, v ? v : nan, n * sizeof *v));
+    free(nan);
+    return p;
+}
+
+/* Run a batch of pictures `times` times over; the last result, or NULL if one failed. */
+static float *run_net(setup *s, const float *in, int batch, int height, int width, int times)
 {
     oriel_model_info about;
     oriel_model_describe(s->m, &about);
-    int64_t from[4] = {batch, height, width, about.channels};
-    int64_t to[4] = {batch, height * about.scale, width * about.scale, about.channels};
-    size_t  n = (size_t)(to[0] * to[1] * to[2] * to[3]);
-    float  *out = malloc(n * sizeof *out);
-    for (size_t i = 0; i < n; i++)
-        out[i] = NAN;
-    oriel_status st = oriel_model_run(s->m, oriel_tensor_of((void *)(uintptr_t)in, ORIEL_F32, 4, from),
-                                      oriel_tensor_of(out, ORIEL_F32, 4, to), NULL);
-    CHECK_OK(st);
-    if (st) {
-        free(out);
-        return NULL;
-    }
+    int64_t      from[4] = {batch, height, width, about.channels};
+    int64_t      to[4] = {batch, height * about.scale, width * about.scale, about.channels};
+    oriel_tensor x = oriel_tensor_of(NULL, ORIEL_F32, 4, from), y = oriel_tensor_of(NULL, ORIEL_F32, 4, to);
+    oriel_status st = ORIEL_OK;
+    x.data = place(s->dev, in, (size_t)oriel_tensor_count(&x));
+    y.data = place(s->dev, NULL, (size_t)oriel_tensor_count(&y));
+    for (int i = 0; i < times && !st; i++)
+        CHECK_OK(st = oriel_model_run(s->m, x, y, NULL));
+    float *out = st ? NULL : fetch(s->dev, &y);
+    oriel_memory_free(s->dev, &x.data);
+    oriel_memory_free(s->dev, &y.data);
     return out;
 }
 
@@ -262,11 +312,12 @@ typedef struct tally {
 static void check_case(const golden_net *n, const golden_case *c, const level *l, tally *worst)
 {
     setup s;
-    watch w = {.net = n->net.name, .level = l->name, .c = c, .half = l->half};
-    if (setup_open(&s, 2, l->half, c->pad)) {
+    watch w = {.net = n->net.name, .level = l, .c = c};
+    if (setup_open(&s, 2, l, c->pad)) {
+        w.dev = s.dev;
         float *in = picture(c->seed, (size_t)(c->height * c->width * n->net.channels));
         model_tap(s.m, on_tap, &w);
-        float *out = run_net(&s, in, 1, c->height, c->width);
+        float *out = run_net(&s, in, 1, c->height, c->width, 1);
         CHECK_INT(w.seen, ==, c->maps - 1);
         if (out && w.seen == c->maps - 1)
             check_map(&w, out);
@@ -278,9 +329,9 @@ static void check_case(const golden_net *n, const golden_case *c, const level *l
     worst->output = fmax(worst->output, w.output);
 }
 
-static void test_golden(const golden_net *n, tally worst[LEVELS])
+static void test_golden(const golden_net *n, tally worst[MAX_LEVELS])
 {
-    for (int k = 0; k < LEVELS; k++) {
+    for (int k = 0; levels[k].name; k++) {
         if (!level_use(&levels[k]))
             continue;
         for (int i = 0; i < n->cases; i++)
@@ -288,23 +339,25 @@ static void test_golden(const golden_net *n, tally worst[LEVELS])
     }
 }
 
-/* Threads 1 and 3 give the bits of 2; a batch gives those of its pictures. */
+/* Threads 1 and 3 give the bits of 2 (on a GPU so many runs, of which later ones are recorded and played: the bits
+ * of one); a batch gives those of its pictures. */
 static void test_same_bits(const golden_net *n, int first)
 {
     const golden_case *c = &n->c[n->cases - 1]; /* the largest */
     size_t one = (size_t)(c->height * c->width * n->net.channels);
     size_t bytes = one * (size_t)(n->net.scale * n->net.scale) * sizeof(float);
     float *in = picture(c->seed + 1, 2 * one);
-    for (int k = first; k < LEVELS; k++) {
+    for (int k = first; levels[k].name; k++) {
         float *out[4] = {NULL};
+        bool   cpu = levels[k].kind == ORIEL_CPU;
         if (!level_use(&levels[k]))
             continue;
         for (int threads = 1; threads <= 3; threads++) {
             setup s;
-            if (setup_open(&s, threads, levels[k].half, 0)) {
-                out[threads] = run_net(&s, in, 1, c->height, c->width);
+            if (setup_open(&s, threads, &levels[k], 0)) {
+                out[threads] = run_net(&s, in, 1, c->height, c->width, cpu ? 1 : threads);
                 if (threads == 2)
-                    out[0] = run_net(&s, in, 2, c->height, c->width);
+                    out[0] = run_net(&s, in, 2, c->height, c->width, 1);
             }
             setup_free(&s);
         }
@@ -312,8 +365,8 @@ static void test_same_bits(const golden_net *n, int first)
         CHECK(out[1] && out[3] && !memcmp(out[1], out[3], bytes));
         CHECK(out[1] && out[0] && !memcmp(out[1], out[0], bytes));
         setup s;
-        if (out[0] && setup_open(&s, 3, levels[k].half, 0)) {
-            float *second = run_net(&s, in + one, 1, c->height, c->width);
+        if (out[0] && setup_open(&s, 3, &levels[k], 0)) {
+            float *second = run_net(&s, in + one, 1, c->height, c->width, 1);
             CHECK(second && !memcmp(second, (char *)out[0] + bytes, bytes));
             CHECK(second && memcmp(second, out[1], bytes));
             free(second);
@@ -326,12 +379,20 @@ static void test_same_bits(const golden_net *n, int first)
 }
 
 /* "few", for AddressSanitizer: a third of the nets, some of every upsampler. "threads", for ThreadSanitizer:
- * same bits alone, of every net that has them, above AVX2 where the CPU is. */
+ * same bits alone, of every net that has them, above AVX2 where the CPU is. "--device cuda": on a GPU. */
 int main(int argc, char **argv)
 {
-    tally worst[LEVELS] = {{0}};
+    tally worst[MAX_LEVELS] = {{0}};
     bool  few = argc > 1 && !strcmp(argv[1], "few"), threads = argc > 1 && !strcmp(argv[1], "threads");
     int   best = oriel_cpu_flags() & ORIEL_CPU_AVX512 ? 2 : 0;
+    if (argc > 2 && !strcmp(argv[1], "--device") && !strcmp(argv[2], "cuda")) {
+        if (oriel_device_open(&gpu, &(oriel_device_options){.kind = ORIEL_CUDA}))
+            return printf("skipped: %s\n", oriel_error()), 77;
+        printf("%s\n", oriel_device_name(gpu));
+        levels = gpu_levels;
+        few = threads = false;
+        best = 0;
+    }
     if (!read_golden()) {
         fprintf(stderr, "tests/golden/swinir.txt and swinir.bin: not there or not alike\n");
         return 1;
@@ -350,7 +411,8 @@ int main(int argc, char **argv)
     oriel_cpu_mask(~0u);
     remove(path);
     free(data);
-    for (int k = 0; k < LEVELS; k++)
+    oriel_device_free(&gpu);
+    for (int k = 0; levels[k].name; k++)
         if (worst[k].bound > 0)
             printf("%-12s worst error %.2f of its bound; of an output's sample %.2g\n", levels[k].name,
                    worst[k].bound, worst[k].output);

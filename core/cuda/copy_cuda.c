@@ -51,6 +51,8 @@ oriel_status cuda_upload(oriel_device *d, void *dst, const void *src, size_t byt
     oriel_status s = cuda_enter(d);
     if (s)
         return s;
+    if (cuda_capturing(d))
+        return oriel_fail(ORIEL_E_DEVICE, "%s: an upload while a graph is captured", d->name);
     if (!ring_ready(r)) {
         e = cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, stream);
         return failed(d, e ? e : cudaStreamSynchronize(stream), "upload");
@@ -74,6 +76,8 @@ oriel_status cuda_download(oriel_device *d, void *dst, const void *src, size_t b
     oriel_status s = cuda_enter(d);
     if (s)
         return s;
+    if (cuda_capturing(d))
+        return oriel_fail(ORIEL_E_DEVICE, "%s: a download while a graph is captured", d->name);
     if (!ring_ready(r)) {
         e = cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, stream);
         return failed(d, e ? e : cudaStreamSynchronize(stream), "download");

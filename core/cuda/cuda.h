@@ -52,6 +52,7 @@ oriel_status cuda_put(oriel_device *d, void *dst, const void *src, size_t bytes)
 oriel_status cuda_upload(oriel_device *d, void *dst, const void *src, size_t bytes);
 oriel_status cuda_download(oriel_device *d, void *dst, const void *src, size_t bytes);
 void         cuda_ring_free(cuda_ring *r);
+extern const device_graphs graphs_cuda; /* graph.c */
 /* After a launch: was it accepted? */
 oriel_status cuda_launched(const char *kernel);
 
