@@ -207,6 +207,32 @@ run 2 upscale big.png -o no.png $model --tile 64 --overlap 64
 run 1 upscale big.png -o no.png $model --tile 64 --overlap 60
 says 'at most 56'
 
+# ---- lanes: the same files beside each other
+mkdir lanes
+for i in 1 2 3 4 5 6; do "$picture" make lanes/$i.png $((i * 20)) $((150 - i * 20)) 3 8; done
+"$picture" make lanes/alpha.png 60 50 4 8
+run 0 upscale lanes -o one $model --report one.json
+run 0 upscale lanes -o three $model --lanes 3 -t 2 --report three.json --progress json
+ok 'JSON' json_lines err
+ok 'lanes make the same files' diff -r one three
+ok 'the report is in order' [ "$(grep -o '"input": "[^"]*"' one.json)" = "$(grep -o '"input": "[^"]*"' three.json)" ]
+run 0 upscale lanes -o four $model --lanes 2 -v
+says ', 2 lanes'
+run 0 upscale a.png -o b.png $model --lanes 4 -v
+says ', 1 lane'
+run 0 upscale lanes -o tiles1 $model --tile 48
+run 0 upscale lanes -o tiles2 $model --tile 48 --lanes 2 -s 3
+run 0 upscale lanes -o tiles2 $model --tile 48 --lanes 2 -f
+ok 'lanes make the same tiles' diff -r tiles1 tiles2
+run 2 upscale a.png -o b.png $model --lanes 0 -f
+run 2 upscale a.png -o b.png $model --gpu-memory 100 -f
+says '--gpu-memory is of --device cuda'
+echo x >lanes/0.png
+run 1 upscale lanes -o failed $model --lanes 2
+says '7 done, 1 failed'
+run 1 upscale lanes -o first $model --lanes 2 --fail-fast
+ok 'not all' [ "$(find first -type f 2>/dev/null | wc -l)" -lt 7 ]
+
 # ---- levels of PNG
 for level in 1 6 9; do run 0 upscale big.png -o level$level.png $model --compression $level; done
 ok 'the level counts' sh -c '! cmp -s level1.png level9.png'
@@ -224,6 +250,14 @@ ok "a tile is named" [ -n "$tile" ]
 run 0 upscale wide.png -o fits.png $model --memory 24 --tile "$tile" --dry-run
 prints 'wide.png -> fits.png: 500 x 400 -> 1000 x 800, 3 channels of 8 bits'
 none fits.png .
+mkdir beside
+for i in 1 2 3 4; do cp wide.png beside/$i.png; done # one fits, two at once do not: they wait
+run 0 upscale beside -o waited $model --memory 60 --lanes 3
+says '4 done'
+run 0 upscale wide.png -o alone.png $model
+ok 'those that waited' cmp -s waited/4.png alone.png
+run 1 upscale beside -o waited $model --memory 24 --lanes 3 -f
+says '0 done, 4 failed'
 
 # ---- folders, bad files, names
 mkdir -p in/sub/deep
@@ -331,8 +365,8 @@ ok 'the odd file' [ -f "odd/$odd" ]
 mkdir many
 "$picture" make many/0.png 96 96 3 8
 for i in $(seq 1 150); do ln many/0.png many/$i.png; done
-stop_with() { # stop_with SIGNAL FOLDER
-    "$picture" run "$oriel" upscale many -o "$2" $model -t 1 2>err &
+stop_with() { # stop_with SIGNAL FOLDER LANES
+    "$picture" run "$oriel" upscale many -o "$2" $model -t 1 --lanes "$3" 2>err &
     tries=0
     while [ ! -d "$2" ] || [ "$(count "$2")" -lt 2 ]; do
         sleep 0.02
@@ -342,7 +376,7 @@ stop_with() { # stop_with SIGNAL FOLDER
     kill -"$1" $!
     wait $!
 }
-stop_with INT stopped
+stop_with INT stopped 1
 ok 'exit code of Ctrl-C' [ $? = 130 ]
 says ' not done'
 none '*.tmp' stopped
@@ -351,9 +385,12 @@ ok "stopped after $written" [ "$written" -ge 2 ] && ok "stopped after $written" 
 for f in stopped/*; do
     [ "$(size "$f")" = '192 x 192 x 3, 8 bits' ] || ok "$f is whole" false
 done
-stop_with TERM stopped2
+stop_with TERM stopped2 3
 ok 'exit code of TERM' [ $? = 143 ]
 none '*.tmp' stopped2
+for f in stopped2/*; do
+    [ "$(size "$f")" = '192 x 192 x 3, 8 bits' ] || ok "$f is whole" false
+done
 "$picture" run "$oriel" upscale wide.png -o half.png -s 4 $model -t 1 --progress json 2>err &
 tries=0
 while ! grep -q '"percent":[1-9]' err; do

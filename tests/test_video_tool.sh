@@ -42,6 +42,15 @@ none '*.part*' .
 ok 'a pipe' cmp -s out.rgb piped.rgb
 cat in.rgb | "$oriel" upscale $raw - -o - --format raw --pix-fmt rgb24 $model -t 1 2>err | cat >piped.rgb
 ok 'a pipe to a pipe' cmp -s out.rgb piped.rgb
+run 0 upscale $raw in.rgb -o lanes.rgb --format raw --pix-fmt rgb24 $model --lanes 3 -v
+ok 'lanes compute the same frames' cmp -s out.rgb lanes.rgb
+ok 'and each some of them' [ "$(grep -c 'compute .* s busy' err)" = 3 ]
+mkdir both
+cp ppm/f1.ppm ppm/f2.ppm ppm/f3.ppm both
+for n in a b f2a; do run 0 upscale ppm -o both/$n.y4m --fps 24 $model; done
+run 0 upscale both -o both1 $model
+run 0 upscale both -o both2 $model --lanes 2
+ok 'clips and pictures by lanes' diff -r both1 both2
 run 0 upscale $raw in.rgb -o 'seq/%03d.png' $model
 ok 'a clip to pictures' [ "$(count seq)" = 10 ]
 run 0 upscale 'ppm/f*.ppm' -o 'again/p%d.ppm' $model

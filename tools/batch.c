@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The batch: a thread reads, this one computes, a third writes, with short queues between them, so
- * that at most five pictures are in memory. A job belongs to one thread at a time and passes on
- * with the queues.
+ * The batch: some threads read, one a lane computes (lanes.h), some write, with short queues
+ * between them. A job belongs to one thread at a time and passes on with the queues.
  *
- *     reader --(to_compute, 1)--> compute --(to_write, 1)--> writer
+ *     readers --(to_compute, a lane's each)--> lanes --(to_write, a lane's each)--> writers
  *
- * A clip passes the reader unread, and is read, computed and written in its turn (clip.c).
+ * At most 2 readers + 3 lanes + writers pictures are in memory. What a picture takes is counted
+ * from where its computing begins to where it is written (turns.h): one that does not fit beside
+ * the others waits. A clip passes the reader unread, and is read, computed and written while no
+ * picture is, by all lanes (clip.c).
  */
 #include "batch.h"
 
@@ -16,17 +18,23 @@
 #include <unistd.h>
 
 #include "clip.h"
+#include "lanes.h"
 #include "queue.h"
 #include "stop.h"
+#include "turns.h"
 
 typedef struct batch {
     inputs *in;
-    const network *network;
+    lane_set *lanes;
     const batch_options *opt;
     progress progress;
+    turns turns;
     queue to_compute, to_write;
-    atomic_bool stop; /* begin nothing new: --fail-fast */
-    uint64_t held;    /* bytes that the model keeps between runs */
+    atomic_int next;               /* job to be read */
+    atomic_int reading, computing; /* threads, and the one that starts them */
+    atomic_int begun;              /* lanes */
+    atomic_bool stop;              /* begin nothing new: --fail-fast */
+    atomic_bool cut_told;          /* that a picture is cut into tiles */
 } batch;
 
 static bool stopping(batch *b)
@@ -41,6 +49,8 @@ static void job_done(batch *b, job *j, job_state state, const char *event)
     j->state = state;
     oriel_image_free(&j->source);
     oriel_image_free(&j->result);
+    turns_change(&b->turns, j->promised, 0);
+    j->promised = 0;
     progress_ended(&b->progress, event, j->in, j->out, j->error, j->computed);
 }
 
@@ -66,13 +76,23 @@ static void note_log(void *user, oriel_log_level level, const char *text)
     progress_note(user, "%s%s%s", current ? current : "", current ? ": " : "", text);
 }
 
-/* What the model holds from earlier runs counts as free: the next run uses it. */
-static memory_limit limit_now(const batch *b)
+static uint64_t sum(uint64_t a, uint64_t b)
 {
-    if (b->opt->memory)
-        return (memory_limit){(uint64_t)b->opt->memory << 20, true};
-    uint64_t left = memory_available();
-    return (memory_limit){left < UINT64_MAX - b->held ? left + b->held : left, false};
+    return a < UINT64_MAX - b ? a + b : UINT64_MAX;
+}
+
+/* The memory for pictures. `held`: what a model holds from earlier runs counts as free, its next
+ * run uses it. */
+static uint64_t memory_for(const batch *b, uint64_t held)
+{
+    return b->opt->memory ? (uint64_t)b->opt->memory << 20 : sum(memory_available(), held);
+}
+
+/* A thread before the queue has ended: the last one closes it. */
+static void ended(atomic_int *running, queue *q)
+{
+    if (atomic_fetch_sub(running, 1) == 1)
+        queue_close(q);
 }
 
 /* ---- reader ------------------------------------------------------------------------------- */
@@ -106,12 +126,13 @@ static bool read_job(batch *b, job *j)
 static void *reader(void *arg)
 {
     batch *b = arg;
-    for (int i = 0; i < b->in->count && !stopping(b); i++) {
+    int i;
+    while (!stopping(b) && (i = atomic_fetch_add(&b->next, 1)) < b->in->count) {
         job *j = &b->in->list[i];
         if (read_job(b, j) && !queue_push(&b->to_compute, j))
             job_stopped(b, j);
     }
-    queue_close(&b->to_compute);
+    ended(&b->reading, &b->to_compute);
     return NULL;
 }
 
@@ -149,11 +170,23 @@ static void *writer(void *arg)
 
 /* ---- compute ------------------------------------------------------------------------------ */
 
+typedef struct computer {
+    batch *b;
+    lane *lane;
+    int index; /* of the lane */
+} computer;
+
 static bool in_picture(void *user, double done)
 {
-    batch *b = user;
-    progress_part(&b->progress, done);
+    computer *c = user;
+    progress_part(&c->b->progress, c->index, done);
     return !stop_asked();
+}
+
+static uint64_t picture_limit(void *user)
+{
+    const computer *c = user;
+    return memory_for(c->b, c->lane->held);
 }
 
 /* "120 x 80 -> 240 x 160, 3 channels of 8 bits, ..." */
@@ -168,46 +201,72 @@ static char *plan_text(const job *j, const picture_plan *p)
 
 enum { LARGE_PLAN = 1 << 30 }; /* bytes: said without being asked */
 
-static bool compute_job(batch *b, job *j, trouble *why)
+static void tell_plan(batch *b, const job *j, const picture_plan *plan)
 {
+    char *text = plan_text(j, plan);
+    if (b->opt->dry_run)
+        printf("%s -> %s: %s\n", j->in, j->out, text);
+    else if (b->opt->verbose || plan->bytes >= LARGE_PLAN)
+        progress_note(&b->progress, "%s -> %s: %s", j->in, j->out, text);
+    free(text);
+}
+
+/* That the GPU's memory asks for tiles is said of the first picture. */
+static void tell_cut(batch *b, const job *j, const char *text)
+{
+    if (text[0] && !atomic_exchange(&b->cut_told, true))
+        progress_note(&b->progress, "%s: %s", j->in, text);
+}
+
+static bool compute_job(computer *c, job *j, trouble *why)
+{
+    batch *b = c->b;
+    network n = c->lane->net;
     picture_plan plan;
+    trouble cut = {""};
     current = j->in;
-    progress_file(&b->progress, j->in, j->out);
-    if (!picture_plan_make(b->network, &j->source, &plan, why) ||
-        !picture_fits(b->network, &j->source, &plan, 0, limit_now(b), why))
+    bool planned = picture_plan_make(&n, &j->source, &plan, why) &&
+                   picture_cut_for_gpu(&n, &j->source, &plan, &cut, why);
+    j->promised = planned ? plan.bytes : 0;
+    memory_limit limit = {turns_begin(&b->turns, j->promised, picture_limit, c), b->opt->memory};
+    progress_file(&b->progress, c->index, j->in, j->out);
+    if (!planned || !picture_fits(&n, &j->source, &plan, 0, limit, why))
         return false;
     j->width_out = plan.width;
     j->height_out = plan.height;
-    char *text = plan_text(j, &plan);
-    if (b->opt->dry_run)
-        printf("%s -> %s: %s\n", j->in, j->out, text);
-    else if (b->opt->verbose || plan.bytes >= LARGE_PLAN)
-        progress_note(&b->progress, "%s -> %s: %s", j->in, j->out, text);
-    free(text);
+    tell_cut(b, j, cut.text);
+    tell_plan(b, j, &plan);
     if (b->opt->dry_run)
         return true;
     double begun = seconds_now();
-    if (!picture_run(b->network, &j->source, &j->result, in_picture, b, why))
+    if (!picture_run(&n, &j->source, &j->result, in_picture, c, why))
         return false;
-    if (plan.activation_bytes > b->held)
-        b->held = plan.activation_bytes;
+    if (!n.gpu && plan.activation_bytes > c->lane->held)
+        c->lane->held = plan.activation_bytes;
     j->seconds = seconds_now() - begun;
     j->computed = true;
-    progress_computed(&b->progress);
+    progress_computed(&b->progress, c->index);
     oriel_image_free(&j->source);
+    turns_change(&b->turns, j->promised, plan.result_bytes);
+    j->promised = plan.result_bytes;
     return true;
 }
 
-static void compute_clip(batch *b, job *j)
+static void compute_clip(computer *c, job *j)
 {
+    batch *b = c->b;
     trouble why = {""};
+    uint64_t held = 0;
     current = j->in;
-    progress_file(&b->progress, j->in, j->out);
-    if (b->in->to_folder && !b->opt->dry_run && !make_parents(j->out, &why)) {
-        job_failed(b, j, why.text);
-        return;
-    }
-    clip_end end = clip_run(j, b->network, b->opt, &b->progress, limit_now(b), &b->held, &why);
+    turns_begin_clip(&b->turns);
+    progress_file(&b->progress, c->index, j->in, j->out);
+    for (int i = 0; i < b->lanes->count; i++)
+        held += b->lanes->list[i].held;
+    memory_limit limit = {memory_for(b, held), b->opt->memory};
+    clip_end end = CLIP_FAILED;
+    if (!b->in->to_folder || b->opt->dry_run || make_parents(j->out, &why))
+        end = clip_run(j, b->lanes, b->opt, &b->progress, limit, &why);
+    turns_end_clip(&b->turns);
     if (end == CLIP_FAILED)
         job_failed(b, j, why.text);
     else if (end == CLIP_STOPPED)
@@ -216,16 +275,19 @@ static void compute_clip(batch *b, job *j)
         job_done(b, j, JOB_DONE, "done");
 }
 
-static void compute(batch *b)
+static void *compute(void *arg)
 {
+    batch *b = arg;
+    int index = atomic_fetch_add(&b->begun, 1);
+    computer c = {b, &b->lanes->list[index], index};
     job *j;
     while ((j = queue_pop(&b->to_compute))) {
         trouble why = {""};
         if (stopping(b))
             job_stopped(b, j);
         else if (j->clip)
-            compute_clip(b, j);
-        else if (!compute_job(b, j, &why) && stop_asked())
+            compute_clip(&c, j);
+        else if (!compute_job(&c, j, &why) && stop_asked())
             job_stopped(b, j);
         else if (why.text[0])
             job_failed(b, j, why.text);
@@ -236,19 +298,22 @@ static void compute(batch *b)
         if (stopping(b))
             queue_close(&b->to_compute);
     }
-    queue_close(&b->to_write);
+    ended(&b->computing, &b->to_write);
+    return NULL;
 }
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
 static void tell_model(batch *b)
 {
-    const oriel_model_info *m = &b->network->info;
+    const network *n = &b->lanes->list[0].net;
+    const oriel_model_info *m = &n->info;
     char bytes[32];
-    progress_note(&b->progress, "%s (%s), task %s, %.2f million parameters, %s of weights, on %s",
+    progress_note(&b->progress,
+                  "%s (%s), task %s, %.2f million parameters, %s of weights, on %s, %d lane%s",
                   m->architecture, m->details, m->task, (double)m->parameters / 1e6,
-                  bytes_text(m->weight_bytes, bytes, sizeof bytes),
-                  oriel_device_name(b->network->device));
+                  bytes_text(m->weight_bytes, bytes, sizeof bytes), oriel_device_name(n->device),
+                  b->lanes->count, b->lanes->count > 1 ? "s" : "");
     if (b->in->others || b->in->folders)
         progress_note(&b->progress,
                       "left alone: %d files that are neither pictures nor clips, %d folders",
@@ -268,7 +333,7 @@ static int finish(batch *b)
     for (int i = 0; i < b->in->count && again; i++)
         if (b->in->list[i].state == JOB_FAILED)
             progress_note(&b->progress, "failed: %s: %s", b->in->list[i].in, b->in->list[i].error);
-    bool reported = !b->opt->report || report_write(b->in, b->network, b->opt, &why);
+    bool reported = !b->opt->report || report_write(b->in, &b->lanes->list[0].net, b->opt, &why);
     if (!reported)
         progress_note(&b->progress, "%s", why.text);
     bool quiet = !b->opt->verbose && b->in->count == 1 && !stopped && !count[JOB_SKIPPED];
@@ -279,37 +344,83 @@ static int finish(batch *b)
     return count[JOB_FAILED] || stopped || !reported ? EXIT_SOME_FAILED : EXIT_DONE;
 }
 
-int batch_run(inputs *in, const network *n, const batch_options *opt)
+enum { THREADS_MOST = 32 }; /* that read, and that write */
+
+/* Threads that write: the cores that computing leaves. A PNG takes as long to write as a GPU takes
+ * for ten of them. */
+static int cores_left(const batch *b)
 {
-    batch b = {.in = in, .network = n, .opt = opt};
-    pthread_t reading, writing_thread;
-    int code = EXIT_SOME_FAILED;
+    const batch_options *opt = b->opt;
+    bool gpu = opt->device == ORIEL_CUDA; /* a lane waits for it on a core */
+    int taken = gpu ? 1 : oriel_device_threads(b->lanes->list[0].net.device);
+    int left = (gpu && opt->threads ? opt->threads : cores_all()) - taken * b->lanes->count;
+    return left < 1 ? 1 : left < THREADS_MOST ? left : THREADS_MOST;
+}
+
+/* Returns how many could be started; *running (or NULL) counts them. */
+static int start(pthread_t *thread, int count, void *(*run)(void *), batch *b, atomic_int *running)
+{
+    int started = 0;
+    while (started < count) {
+        if (running)
+            atomic_fetch_add(running, 1);
+        if (pthread_create(&thread[started], NULL, run, b)) {
+            if (running)
+                atomic_fetch_sub(running, 1);
+            break;
+        }
+        started++;
+    }
+    return started;
+}
+
+static void join(const pthread_t *thread, int count)
+{
+    for (int i = 0; i < count; i++)
+        pthread_join(thread[i], NULL);
+}
+
+/* This thread is the first lane. */
+static void run_threads(batch *b)
+{
+    pthread_t reading[THREADS_MOST], writing[THREADS_MOST], computing[LANES_MOST];
+    int left = cores_left(b), count = b->in->count;
+    int most_readers = left / 4 > 1 ? left / 4 : 1;
+    atomic_store(&b->reading, 1);
+    atomic_store(&b->computing, 1);
+    int writers = start(writing, left < count ? left : count, writer, b, NULL);
+    int readers = 0, lanes = 0;
+    if (writers)
+        readers =
+            start(reading, most_readers < count ? most_readers : count, reader, b, &b->reading);
+    ended(&b->reading, &b->to_compute);
+    if (!readers)
+        progress_note(&b->progress, "no thread could be started");
+    else
+        lanes = start(computing, b->lanes->count - 1, compute, b, &b->computing);
+    compute(b);
+    join(computing, lanes);
+    join(reading, readers);
+    join(writing, writers);
+}
+
+int batch_run(inputs *in, lane_set *l, const batch_options *opt)
+{
+    batch b = {.in = in, .lanes = l, .opt = opt};
     stop_catch();
     progress_begin(&b.progress, (progress_kind)opt->progress, in->count);
     oriel_log_set(note_log, &b.progress, opt->verbose ? ORIEL_LOG_INFO : ORIEL_LOG_WARN);
     if (opt->verbose)
         tell_model(&b);
-    queue_init(&b.to_compute, 1);
-    queue_init(&b.to_write, 1);
-    if (pthread_create(&reading, NULL, reader, &b)) {
-        progress_note(&b.progress, "no thread could be started");
-        goto done;
-    }
-    if (pthread_create(&writing_thread, NULL, writer, &b)) {
-        progress_note(&b.progress, "no thread could be started");
-        atomic_store(&b.stop, true);
-        queue_close(&b.to_compute);
-        pthread_join(reading, NULL);
-        goto done;
-    }
-    compute(&b);
-    pthread_join(reading, NULL);
-    pthread_join(writing_thread, NULL);
-    code = finish(&b);
-done:
+    turns_init(&b.turns);
+    queue_init(&b.to_compute, l->count);
+    queue_init(&b.to_write, l->count);
+    run_threads(&b);
+    int code = finish(&b);
     oriel_log_set(NULL, NULL, ORIEL_LOG_WARN);
     queue_destroy(&b.to_compute);
     queue_destroy(&b.to_write);
+    turns_destroy(&b.turns);
     progress_destroy(&b.progress);
     return code;
 }

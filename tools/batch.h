@@ -28,6 +28,8 @@ typedef struct batch_options {
     oriel_device_kind device;
     int gpu;                                            /* its number */
     int threads, tile, overlap, memory;                 /* MiB; 0: what the machine has free */
+    int lanes;                                          /* 0: as the device likes */
+    int gpu_memory;                                     /* MiB; 0: what the GPU has free */
     int compression;                                    /* of PNG, 1 to 9; 0: the library's */
     int precision, pad, alpha, depth, format, progress; /* indices of the words */
     bool recursive, skip_existing, overwrite, drop_metadata, fail_fast, dry_run, verbose;
@@ -48,9 +50,12 @@ int batch_check(const char *command, batch_options *b);
 oriel_image_format batch_image_format(const batch_options *b);
 const char *batch_container(const batch_options *b);
 
-/* Read, compute and write all files, three threads; or say what that would take (--dry-run).
- * Returns the exit code. */
-int batch_run(inputs *in, const network *n, const batch_options *b);
+enum { LANES_MOST = PROGRESS_LANES };
+typedef struct lane_set lane_set; /* lanes.h */
+
+/* Read, compute and write all files; or say what that would take (--dry-run). Returns the exit
+ * code. */
+int batch_run(inputs *in, lane_set *l, const batch_options *b);
 
 /* The rest of a command after its options: operands to files, the model, the run. Without a model
  * named, that for the scale. */

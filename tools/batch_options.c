@@ -7,6 +7,7 @@
 #include "batch.h"
 #include "find_model.h"
 #include "kind.h"
+#include "lanes.h"
 
 batch_options batch_defaults(void)
 {
@@ -49,12 +50,17 @@ void batch_table(arg_option table[BATCH_MAX_OPTIONS], const arg_option *own, bat
                    "how pictures reach a multiple of the window; symmetric is what\n"
                    "published figures were measured with"),
         ARG_INT("threads", 't', &b->threads, "N", 1, 1024, "default: all cores of this process"),
+        ARG_INT("lanes", 0, &b->lanes, "N", 1, LANES_MOST,
+                "networks that compute beside each other; default: 2 on a GPU, 1 on\n"
+                "the CPU, where each has its part of the threads"),
         ARG_INT("tile", 0, &b->tile, "N", 1, 1 << 20,
                 "cut inputs into tiles of N x N pixels, blended: less memory"),
         ARG_INT("overlap", 0, &b->overlap, "P", 0, 1 << 20,
                 "pixels that tiles share; default: four windows of the model"),
         ARG_INT("memory", 0, &b->memory, "MIB", 1, 1 << 30,
                 "refuse what takes more; default: what the machine has free"),
+        ARG_INT("gpu-memory", 0, &b->gpu_memory, "MIB", 1, 1 << 30,
+                "cut what takes more into tiles; default: what the GPU has free"),
         ARG_FLAG("dry-run", 'n', &b->dry_run,
                  "read the inputs, print what would be done, write nothing"),
         ARG_CHOICE("progress", 0, &b->progress, PROGRESS_WORDS,
@@ -167,6 +173,8 @@ int batch_check(const char *command, batch_options *b)
         return args_misused(command, "where to write? -o OUT");
     if (b->device_text && !device_of(b->device_text, &b->device, &b->gpu))
         return args_misused(command, "--device is cpu, cuda or cuda:N, not '%s'", b->device_text);
+    if (b->gpu_memory && b->device == ORIEL_CPU)
+        return args_misused(command, "--gpu-memory is of --device cuda");
     if (b->overlap >= 0 && !b->tile)
         return args_misused(command, "--overlap is of tiles: --tile is missing");
     if (b->tile && b->overlap >= b->tile)
@@ -243,46 +251,6 @@ static int check_kinds(const char *command, const inputs *in, const batch_option
     return ARGS_GO_ON;
 }
 
-static oriel_precision precision_of(const batch_options *b)
-{
-    if (b->precision)
-        return (oriel_precision)(b->precision - 1); /* the words are auto, then the library's */
-    return b->device == ORIEL_CUDA ? ORIEL_PRECISION_BF16 : ORIEL_PRECISION_F32;
-}
-
-/* A network for the batch, of the given file; an upscaler enlarges, other networks do not. On
- * failure returns EXIT_MODEL and has told why, else ARGS_GO_ON. */
-static int batch_open(oriel_device **device, network *n, const char *path, bool upscaler,
-                      const batch_options *b)
-{
-    bool gpu = b->device == ORIEL_CUDA;
-    oriel_device_options device_options = {b->device, gpu ? 0 : b->threads, b->gpu};
-    oriel_model_options model_options = {precision_of(b), (oriel_pad)b->pad, b->key};
-    trouble why = {""};
-    *n = (network){.scale = b->scale,
-                   .alpha = (alpha_mode)b->alpha,
-                   .depth = (depth_mode)b->depth,
-                   .tile = b->tile,
-                   .overlap = b->overlap,
-                   .drop_metadata = b->drop_metadata};
-    if (oriel_device_open(device, &device_options)) {
-        fprintf(stderr, "oriel: %s\n", oriel_error());
-        return EXIT_MODEL;
-    }
-    if (oriel_model_open(&n->model, *device, path, &model_options)) {
-        trouble_of_file(&why, path);
-        fprintf(stderr, "oriel: %s\n", why.text);
-        return EXIT_MODEL;
-    }
-    n->device = *device;
-    oriel_model_describe(n->model, &n->info);
-    if (upscaler == (n->info.scale > 1))
-        return ARGS_GO_ON;
-    fprintf(stderr, "oriel: %s: %s, task %s, scale %d: 'oriel %s' is what runs it\n", path,
-            n->info.architecture, n->info.task, n->info.scale, upscaler ? "restore" : "upscale");
-    return EXIT_MODEL;
-}
-
 int batch_main(const char *command, char *const *operands, int count, const batch_options *b)
 {
     inputs_options opt = {.out = b->out,
@@ -297,8 +265,7 @@ int batch_main(const char *command, char *const *operands, int count, const batc
                           .shard = b->shard,
                           .shards = b->shards};
     inputs in;
-    network n = {0};
-    oriel_device *device = NULL;
+    lane_set *l = need(1, sizeof *l);
     trouble why = {""};
     char *path = NULL;
     int code = EXIT_MODEL;
@@ -314,12 +281,14 @@ int batch_main(const char *command, char *const *operands, int count, const batc
         fprintf(stderr, "oriel: %s\n", why.text);
         goto done;
     }
-    code = batch_open(&device, &n, path, !strcmp(command, "upscale"), b);
+    /* a clip goes through all lanes; what is said of pictures comes in their order */
+    int useful = b->dry_run ? 1 : in.clips ? LANES_MOST : in.count;
+    code = lanes_open(l, path, !strcmp(command, "upscale"), useful, b);
     if (code == ARGS_GO_ON)
-        code = batch_run(&in, &n, b);
+        code = batch_run(&in, l, b);
 done:
-    oriel_model_free(&n.model);
-    oriel_device_free(&device);
+    lanes_close(l);
+    free(l);
     inputs_free(&in);
     free(path);
     return code;

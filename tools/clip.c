@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * read --(2)--> prepare --(1)--> compute --(1)--> convert --(2)--> write
+ * read --(2)--> prepare --(1)--> compute --(1)--> ... compute --(1)--> convert --(2)--> write
  *
- * prepare makes floats of planes, convert planes of floats. A frame that is the same as the one
- * before is passed through without floats and gets that one's planes. When somebody asks to stop,
- * read ends early and compute lets nothing more through: what is computed is written.
+ * Each lane is a stage, and frames go to them in turn: the others let them pass, so that lanes
+ * compute beside each other and frames stay in order. prepare makes floats of planes, convert
+ * planes of floats. A frame that is the same as the one before is passed through without floats and
+ * gets that one's planes. When somebody asks to stop, read ends early and compute lets nothing more
+ * through: what is computed is written.
  */
 #include "clip.h"
 
@@ -16,6 +18,7 @@
 #include "clip_ends.h"
 #include "clip_format.h"
 #include "frame.h"
+#include "lanes.h"
 #include "stop.h"
 
 typedef struct item {
@@ -23,11 +26,21 @@ typedef struct item {
     frame colour, alpha; /* f32 (Y, X, 1 or 3) and (Y, X, 1), or nothing */
     oriel_frame out;
     bool same; /* as the one before: out will be its */
+    int lane;  /* that computes it */
 } item;
 
-typedef struct clip {
+typedef struct clip clip;
+
+typedef struct clip_lane {
+    clip *clip;
+    network net; /* the lane's, with the clip's tiles */
+    int index;
+} clip_lane;
+
+struct clip {
     job *job;
-    const network *network;
+    clip_lane lane[LANES_MOST];
+    int lanes;
     const batch_options *opt;
     progress *progress;
     clip_source source;
@@ -38,12 +51,13 @@ typedef struct clip {
     bool before_computed;
     int64_t skip;      /* frames to come that an earlier run has written */
     int64_t same;      /* as the one before */
+    int64_t floats;    /* frames that are computed */
     int64_t read;      /* frames; of the read stage */
     trouble broken;    /* why it could not read on */
     oriel_frame after; /* convert's: the last result */
     size_t told;       /* bytes of the writer's notes */
     atomic_bool cut;   /* frames were left out because somebody asked to stop */
-} clip;
+};
 
 static void item_free(void *user, void *what)
 {
@@ -142,6 +156,8 @@ static oriel_status prepare_stage(void *user, void **what)
         return ORIEL_OK;
     }
     c->before_computed = true;
+    if (!it->same)
+        it->lane = (int)(c->floats++ % c->lanes);
     return it->same || to_floats(c, it, &why) ? ORIEL_OK : failed(&why);
 }
 
@@ -153,14 +169,17 @@ static bool go_on(void *user, double done)
 
 static oriel_status compute_stage(void *user, void **what)
 {
-    clip *c = user;
+    clip_lane *l = user;
+    clip *c = l->clip;
     item *it = *what;
     const picture_plan *plan = &c->format.plan;
     frame_progress p = {go_on, NULL, 1, 0};
     trouble why = {""};
+    if (it->lane != l->index)
+        return ORIEL_OK;
     bool ok = !stop_asked();
     if (ok && !it->same)
-        ok = frame_run(&it->colour, c->network, plan, &p, &why) &&
+        ok = frame_run(&it->colour, &l->net, plan, &p, &why) &&
              (!it->alpha.data || frame_resize(&it->alpha, plan->width, plan->height, &why));
     if (ok)
         return ORIEL_OK;
@@ -231,19 +250,22 @@ static oriel_status write_stage(void *user, void **what)
     return s;
 }
 
-enum { STAGES = 5 };
+enum { STAGES_BESIDE = 4, STAGES_MOST = STAGES_BESIDE + LANES_MOST };
 
-static oriel_status run_stages(clip *c, oriel_stage_times times[STAGES])
+static oriel_status run_stages(clip *c)
 {
-    const oriel_stage stages[STAGES] = {
-        {"read", read_stage, c, 0},       {"prepare", prepare_stage, c, 2},
-        {"compute", compute_stage, c, 1}, {"convert", convert_stage, c, 1},
-        {"write", write_stage, c, 2},
-    };
+    oriel_stage stages[STAGES_MOST] = {{"read", read_stage, c, 0},
+                                       {"prepare", prepare_stage, c, 2}};
+    oriel_stage_times times[STAGES_MOST];
+    int n = 2;
+    for (int i = 0; i < c->lanes; i++)
+        stages[n++] = (oriel_stage){"compute", compute_stage, &c->lane[i], 1};
+    stages[n++] = (oriel_stage){"convert", convert_stage, c, 1};
+    stages[n++] = (oriel_stage){"write", write_stage, c, 2};
     c->skip = c->sink.resumed;
     progress_frames(c->progress, c->sink.frames, c->source.info.frames, c->sink.resumed);
-    oriel_status s = oriel_pipeline_run(stages, STAGES, item_free, NULL, times);
-    for (int i = 0; c->opt->verbose && i < STAGES; i++)
+    oriel_status s = oriel_pipeline_run(stages, n, item_free, NULL, times);
+    for (int i = 0; c->opt->verbose && i < n; i++)
         progress_note(c->progress, "%-7s %8.2f s busy, %8.2f starved, %8.2f blocked, %lld frames",
                       stages[i].name, times[i].busy, times[i].starved, times[i].blocked,
                       (long long)times[i].items);
@@ -349,36 +371,52 @@ static bool finish(clip *c, oriel_status s, trouble *why)
 
 static clip_end run_open(clip *c, trouble *why)
 {
-    oriel_stage_times times[STAGES];
     double begun = seconds_now();
     if (!clip_sink_open(&c->sink, c->job, &c->source, &c->format.out, c->opt, why))
         return CLIP_FAILED;
     tell_writer_notes(c);
-    bool ok = finish(c, run_stages(c, times), why);
+    bool ok = finish(c, run_stages(c), why);
     c->job->seconds = seconds_now() - begun;
     return !ok ? CLIP_FAILED : atomic_load(&c->cut) ? CLIP_STOPPED : CLIP_DONE;
 }
 
-clip_end clip_run(job *j, const network *n, const batch_options *b, progress *p, memory_limit limit,
-                  uint64_t *held, trouble *why)
+/* The lanes' networks as the clip needs them: in tiles, where a GPU's memory asks for these. */
+static void take_lanes(clip *c, const lane_set *l, const network *first)
 {
-    clip c = {.job = j, .network = n, .opt = b, .progress = p};
+    c->lanes = l->count;
+    for (int i = 0; i < l->count; i++) {
+        c->lane[i] = (clip_lane){c, l->list[i].net, i};
+        c->lane[i].net.tile = first->tile;
+        c->lane[i].net.overlap = first->overlap;
+    }
+}
+
+clip_end clip_run(job *j, lane_set *l, const batch_options *b, progress *p, memory_limit limit,
+                  trouble *why)
+{
+    clip c = {.job = j, .opt = b, .progress = p};
+    network first = l->list[0].net;
+    trouble cut = {""};
     clip_end end = CLIP_FAILED;
     if (!clip_source_open(&c.source, j, b, why) ||
-        !clip_format_make(&c.format, &c.source.info, j, n, b, limit, why))
+        !clip_format_make(&c.format, &c.source.info, j, &first, l->count, b, limit, &cut, why))
         goto done;
+    take_lanes(&c, l, &first);
     j->width_in = c.source.info.width;
     j->height_in = c.source.info.height;
     j->width_out = c.format.out.width;
     j->height_out = c.format.out.height;
+    if (cut.text[0])
+        progress_note(p, "%s: %s", j->in, cut.text);
     clip_format_tell(&c.format, &c.source.info, j, b, p);
     if (b->dry_run) {
         end = CLIP_DONE;
         goto done;
     }
     end = run_open(&c, why);
-    if (c.format.plan.activation_bytes > *held)
-        *held = c.format.plan.activation_bytes;
+    for (int i = 0; i < l->count; i++)
+        if (!first.gpu && c.format.plan.activation_bytes > l->list[i].held)
+            l->list[i].held = c.format.plan.activation_bytes;
 done:
     oriel_frame_free(&c.before);
     oriel_frame_free(&c.after);

@@ -117,19 +117,22 @@ static uint64_t plane_bytes(int width, int height, oriel_pixels p)
 
 /* Frames that are alive at once beside the one that is computed: in hands, in queues, and the last
  * ones kept for comparing. */
-static uint64_t waiting_bytes(const clip_format *f, const oriel_video_info *in)
+static uint64_t waiting_bytes(const clip_format *f, const oriel_video_info *in, int lanes, bool gpu)
 {
-    enum { READ = 5, FLOATS_IN = 2, FLOATS_OUT = 2, WRITTEN = 5 };
+    enum { READ = 5, WRITTEN = 5 };
+    /* on either side of the lanes; inside of one its plan has them, but where a GPU needs none */
+    uint64_t floats = 1 + (uint64_t)lanes * (gpu && f->plan.direct ? 2 : 1);
     uint64_t channels = (uint64_t)(f->colours + f->alpha) * sizeof(float);
     uint64_t small = (uint64_t)in->width * (uint64_t)in->height;
     uint64_t large = (uint64_t)f->out.width * (uint64_t)f->out.height;
     return READ * plane_bytes(in->width, in->height, in->pixels) +
            WRITTEN * plane_bytes(f->out.width, f->out.height, f->out.pixels) +
-           (FLOATS_IN * small + FLOATS_OUT * large) * channels;
+           floats * (small + large) * channels;
 }
 
-bool clip_format_make(clip_format *f, const oriel_video_info *in, const job *j, const network *n,
-                      const batch_options *b, memory_limit limit, trouble *why)
+bool clip_format_make(clip_format *f, const oriel_video_info *in, const job *j, network *n,
+                      int lanes, const batch_options *b, memory_limit limit, trouble *cut,
+                      trouble *why)
 {
     bool grey = in->pixels.model == ORIEL_PIXELS_GREY;
     *f = (clip_format){.colours = grey ? 1 : 3, .out = *in};
@@ -138,7 +141,8 @@ bool clip_format_make(clip_format *f, const oriel_video_info *in, const job *j, 
                        .height = in->height,
                        .channels = f->colours + f->alpha,
                        .depth = in->pixels.depth > 8 ? 16 : 8};
-    if (!picture_plan_make(n, &one, &f->plan, why))
+    if (!picture_plan_make(n, &one, &f->plan, why) ||
+        !picture_cut_for_gpu(n, &one, &f->plan, cut, why))
         return false;
     f->out.width = f->plan.width;
     f->out.height = f->plan.height;
@@ -150,7 +154,7 @@ bool clip_format_make(clip_format *f, const oriel_video_info *in, const job *j, 
     choose_colour(f, in);
     if (f->out.height != in->height) /* lines of two fields are mixed */
         f->out.fields = ORIEL_PROGRESSIVE;
-    f->beside = waiting_bytes(f, in);
+    f->beside = waiting_bytes(f, in, lanes, n->gpu) + (uint64_t)(lanes - 1) * f->plan.bytes;
     return picture_fits(n, &one, &f->plan, f->beside, limit, why);
 }
 

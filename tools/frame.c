@@ -237,15 +237,70 @@ static bool step_done(void *user, double done)
     return !p->fn || p->fn(p->user, (p->done + s->work * done) / p->work);
 }
 
-static bool run(const network *n, const frame *in, const frame *out, double work,
-                frame_progress *progress, trouble *why)
+static bool room_for(const network *n, device_room *r, const oriel_tensor *t, trouble *why)
+{
+    size_t bytes = (size_t)oriel_tensor_count(t) * sizeof(float);
+    if (r->bytes >= bytes)
+        return true;
+    oriel_memory_free(n->device, &r->data);
+    r->bytes = 0;
+    if (oriel_memory_alloc(n->device, &r->data, bytes))
+        return trouble_set(why, "%s", oriel_error());
+    r->bytes = bytes;
+    return true;
+}
+
+bool frame_room(const network *n, int width, int height, oriel_tensor *in, oriel_tensor *out,
+                trouble *why)
+{
+    int64_t c = n->info.channels, s = n->info.scale;
+    *in = oriel_tensor_of(NULL, ORIEL_F32, 4, (int64_t[4]){1, height, width, c});
+    *out = oriel_tensor_of(NULL, ORIEL_F32, 4, (int64_t[4]){1, height * s, width * s, c});
+    if (!room_for(n, &n->room[0], in, why) || !room_for(n, &n->room[1], out, why))
+        return false;
+    in->data = n->room[0].data;
+    out->data = n->room[1].data;
+    return true;
+}
+
+void frame_room_free(const network *n)
+{
+    for (int i = 0; i < 2; i++) {
+        oriel_memory_free(n->device, &n->room[i].data);
+        n->room[i].bytes = 0;
+    }
+}
+
+bool frame_run_on(const network *n, oriel_tensor in, oriel_tensor out, double work,
+                  frame_progress *progress, trouble *why)
 {
     step s = {progress, work};
     oriel_run_options opt = {step_done, &s};
-    if (oriel_model_run(n->model, batch_view(in), batch_view(out), &opt))
+    if (oriel_model_run(n->model, in, out, &opt))
         return trouble_set(why, "%s", oriel_error());
     progress->done += work;
     return step_done(&s, 0) || trouble_set(why, "stopped");
+}
+
+static size_t frame_bytes(const frame *f)
+{
+    return (size_t)f->width * (size_t)f->height * (size_t)f->channels * sizeof(float);
+}
+
+static bool run(const network *n, const frame *in, const frame *out, double work,
+                frame_progress *progress, trouble *why)
+{
+    oriel_tensor from, to;
+    if (!n->gpu)
+        return frame_run_on(n, batch_view(in), batch_view(out), work, progress, why);
+    if (!frame_room(n, in->width, in->height, &from, &to, why))
+        return false;
+    if (oriel_memory_upload(n->device, from.data, in->data, frame_bytes(in)))
+        return trouble_set(why, "%s", oriel_error());
+    if (!frame_run_on(n, from, to, work, progress, why))
+        return false;
+    return !oriel_memory_download(n->device, out->data, to.data, frame_bytes(out)) ||
+           trouble_set(why, "%s", oriel_error());
 }
 
 static void copy_tile(const frame *in, oriel_tile at, frame *tile)
@@ -280,13 +335,15 @@ static bool run_tiles(const network *n, const oriel_tiles *t, const frame *in, f
     return ok;
 }
 
+const char not_a_number[] = "the network's result is not a number: nothing is written";
+
 /* Clamp to 0..1. What is no number fails: a black picture is no result. */
 static bool frame_clamp(frame *f, trouble *why)
 {
     size_t samples = (size_t)f->width * (size_t)f->height * (size_t)f->channels;
     for (size_t i = 0; i < samples; i++) {
         if (!isfinite(f->data[i]))
-            return trouble_set(why, "the network's result is not a number: nothing is written");
+            return trouble_set(why, "%s", not_a_number);
         f->data[i] = f->data[i] > 1 ? 1 : f->data[i] > 0 ? f->data[i] : 0;
     }
     return true;

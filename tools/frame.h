@@ -21,6 +21,16 @@ typedef struct frame_progress {
 bool frame_is_tiled(const network *n, int64_t width, int64_t height);
 bool frame_tiles(const network *n, int width, int height, oriel_tiles *tiles, trouble *why);
 
+/* Room on the device for a run over width x height: its input and output, (1, Y, X, C), not
+ * cleared. It is kept for the next run, until it grows or is given back. */
+bool frame_room(const network *n, int width, int height, oriel_tensor *in, oriel_tensor *out,
+                trouble *why);
+void frame_room_free(const network *n);
+/* One run of the network, tensors in the device's memory; `work` is of *progress. */
+bool frame_run_on(const network *n, oriel_tensor in, oriel_tensor out, double work,
+                  frame_progress *progress, trouble *why);
+extern const char not_a_number[]; /* what is said of such a result */
+
 /* A frame of zeros. */
 bool frame_new(frame *f, int width, int height, int channels, trouble *why);
 oriel_tensor frame_view(const frame *f); /* (Y, X, C) */

@@ -24,6 +24,7 @@ typedef struct job {
     char *error; /* of JOB_FAILED */
     /* filled by the run */
     bool computed;
+    uint64_t promised; /* bytes of memory that it takes now (turns.h) */
     int width_in, height_in, width_out, height_out;
     double seconds; /* of computing */
     oriel_image source, result;

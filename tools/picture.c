@@ -24,6 +24,11 @@ static bool library_failed(trouble *why)
 
 /* ---- plan --------------------------------------------------------------------------------- */
 
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Memory of one pass over width x height, all frames included, and its work. */
 static bool plan_pass(const network *n, int64_t width, int64_t height, picture_plan *plan,
                       trouble *why)
@@ -45,10 +50,14 @@ static bool plan_pass(const network *n, int64_t width, int64_t height, picture_p
     }
     if (oriel_model_plan(n->model, (int64_t[4]){1, h, w, c}, &run))
         return library_failed(why);
-    if (run.activation_bytes > plan->activation_bytes)
-        plan->activation_bytes = run.activation_bytes;
-    if (frames + run.activation_bytes > plan->bytes)
-        plan->bytes = frames + run.activation_bytes;
+    uint64_t ends = (uint64_t)(w * h * c * (1 + scale * scale)) * sizeof(float);
+    plan->activation_bytes = most(plan->activation_bytes, run.activation_bytes);
+    if (n->gpu) {
+        plan->gpu_bytes = most(plan->gpu_bytes, ends + run.activation_bytes);
+        plan->bytes = most(plan->bytes, plan->direct ? 0 : frames);
+    } else {
+        plan->bytes = most(plan->bytes, frames + run.activation_bytes);
+    }
     plan->flops += run.flops * (double)tiles;
     return true;
 }
@@ -69,6 +78,8 @@ bool picture_plan_make(const network *n, const oriel_image *src, picture_plan *p
     plan->channels = n->alpha == ALPHA_DROP ? colours(src) : src->channels;
     plan->depth = n->depth == DEPTH_8 ? 8 : n->depth == DEPTH_16 ? 16 : src->depth;
     double reached = 1;
+    plan->direct = src->channels == n->info.channels && w * scale == plan->width &&
+                   h * scale == plan->height && !frame_is_tiled(n, w, h);
     do {
         if (w * scale > ORIEL_IMAGE_MAX_SIDE || h * scale > ORIEL_IMAGE_MAX_SIDE)
             return trouble_set(why, "%lld x %lld is too large for a picture",
@@ -84,10 +95,11 @@ bool picture_plan_make(const network *n, const oriel_image *src, picture_plan *p
     if (w != plan->width || h != plan->height) {
         uint64_t resize =
             ((uint64_t)(w * h) + samples) * (uint64_t)n->info.channels * sizeof(float);
-        plan->bytes = resize > plan->bytes ? resize : plan->bytes;
+        plan->bytes = most(plan->bytes, resize);
     }
     /* the result, and at worst as much again for its file */
-    plan->bytes += 2 * samples * (uint64_t)plan->channels * (uint64_t)(plan->depth / 8);
+    plan->result_bytes = 2 * samples * (uint64_t)plan->channels * (uint64_t)(plan->depth / 8);
+    plan->bytes += plan->result_bytes;
     if (has_alpha(src) && n->alpha != ALPHA_DROP)
         plan->bytes += (uint64_t)src->width * (uint64_t)src->height * 5; /* frame_bleed() */
     return true;
@@ -132,6 +144,50 @@ bool picture_fits(const network *n, const oriel_image *src, const picture_plan *
                        text[0], text[1], word);
 }
 
+/* The largest tile up to `from` with which the run fits into the GPU's memory, or 0. */
+static int gpu_tile(const network *n, const oriel_image *src, int from, picture_plan *plan)
+{
+    int window = n->info.window > 0 ? n->info.window : 8;
+    network tiled = *n;
+    tiled.overlap = -1;
+    for (int tile = from / window * window; tile >= 2 * window; tile -= window + tile / 16) {
+        trouble why = {""};
+        tiled.tile = tile / window * window;
+        if (picture_plan_make(&tiled, src, plan, &why) && plan->gpu_bytes <= n->gpu_bytes)
+            return tiled.tile;
+    }
+    return 0;
+}
+
+bool picture_cut_for_gpu(network *n, const oriel_image *src, picture_plan *plan, trouble *cut,
+                         trouble *why)
+{
+    char takes[32], has[32];
+    picture_plan small;
+    if (!n->gpu || plan->gpu_bytes <= n->gpu_bytes)
+        return true;
+    int side = src->width > src->height ? src->width : src->height;
+    for (int pass = 1; pass < plan->passes; pass++)
+        side *= n->info.scale;
+    int tile = gpu_tile(n, src, n->tile ? n->tile : side, &small);
+    bytes_text(plan->gpu_bytes, takes, sizeof takes);
+    bytes_text(n->gpu_bytes, has, sizeof has);
+    if (!tile)
+        return trouble_set(
+            why, "takes %s of the GPU's memory where %s are free, and no tile is small enough",
+            takes, has);
+    if (n->tile)
+        return trouble_set(why, "takes %s of the GPU's memory where %s are free: --tile %d fits",
+                           takes, has, tile);
+    trouble_set(cut,
+                "takes %s of the GPU's memory where %s are free: cut into tiles of %d x %d pixels",
+                takes, has, tile, tile);
+    n->tile = tile;
+    n->overlap = -1;
+    *plan = small;
+    return true;
+}
+
 /* ---- run ---------------------------------------------------------------------------------- */
 
 static double sample(const oriel_image *img, size_t i)
@@ -159,6 +215,25 @@ static bool run_channels(const network *n, const oriel_image *src, int first, in
     bool ok = frame_read(&f, src, first, count, why) && (!mask || frame_bleed(&f, mask, why)) &&
               frame_run(&f, n, plan, progress, why) && frame_write(&f, dst, first, why);
     frame_free(&f);
+    return ok;
+}
+
+/* All of src in one pass, without floats on the host. */
+static bool run_direct(const network *n, const oriel_image *src, oriel_image *dst,
+                       frame_progress *progress, trouble *why)
+{
+    oriel_tensor in, out; /* (1, Y, X, C) on the device */
+    bool finite = false;
+    if (!frame_room(n, src->width, src->height, &in, &out, why))
+        return false;
+    oriel_tensor from = oriel_tensor_of(in.data, ORIEL_F32, 3, in.shape + 1);
+    oriel_tensor to = oriel_tensor_of(out.data, ORIEL_F32, 3, out.shape + 1);
+    bool ok = (!oriel_image_to_device(n->device, src, 0, from) || library_failed(why)) &&
+              frame_run_on(n, in, out, (double)src->width * src->height, progress, why) &&
+              (!oriel_image_from_device(n->device, dst, 0, to, &finite) || library_failed(why)) &&
+              (finite || trouble_set(why, "%s", not_a_number));
+    if (!n->gpu)
+        frame_room_free(n);
     return ok;
 }
 
@@ -210,7 +285,10 @@ bool picture_run(const network *n, const oriel_image *src, oriel_image *dst,
     if (has_alpha(src) && !constant) /* hidden colours must not shine into what is seen */
         ok = frame_read(&alpha, src, c, 1, why);
     frame_progress p = {progress, user, work_of(n, src, &plan, 1 + through), 0};
-    ok = ok && run_channels(n, src, 0, c, dst, &plan, alpha.data, &p, why);
+    if (plan.direct)
+        ok = run_direct(n, src, dst, &p, why);
+    else
+        ok = ok && run_channels(n, src, 0, c, dst, &plan, alpha.data, &p, why);
     frame_free(&alpha);
     if (ok && through)
         ok = run_channels(n, src, c, 1, dst, &plan, NULL, &p, why);

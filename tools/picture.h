@@ -19,8 +19,18 @@ typedef enum alpha_mode {
 #define DEPTH_WORDS "keep|8|16"
 typedef enum depth_mode { DEPTH_KEEP, DEPTH_8, DEPTH_16 } depth_mode;
 
+/* Memory of a device that is kept from picture to picture; it grows. */
+typedef struct device_room {
+    void *data;
+    size_t bytes;
+} device_room;
+
+/* A network, and what is asked of it. One thread at a time. */
 typedef struct network {
-    const oriel_device *device;
+    oriel_device *device;
+    bool gpu;           /* device is one: its memory is not the host's */
+    uint64_t gpu_bytes; /* of it, for runs */
+    device_room *room;  /* for a run's input and its output */
     oriel_model *model;
     oriel_model_info info;
     double scale; /* of the result; 0 means the model's */
@@ -35,8 +45,12 @@ typedef struct picture_plan {
     int passes;        /* through the network */
     int width, height; /* of the result */
     int channels, depth;
+    bool direct;               /* samples go to the device and come from it as they are stored */
     uint64_t activation_bytes; /* of the network's run */
-    uint64_t bytes;            /* the highest sum of that, of the frames and of the result */
+    uint64_t bytes;     /* of the host: the highest sum of that, of the frames and of the result */
+    uint64_t gpu_bytes; /* of the GPU, where the run and its input and output lie there */
+    uint64_t
+        result_bytes; /* of the result and its file: of bytes, what stays until it is written */
     double flops;
 } picture_plan;
 
@@ -52,6 +66,11 @@ typedef struct memory_limit {
  * swaps or kills helps nobody. False says which --tile would. */
 bool picture_fits(const network *n, const oriel_image *src, const picture_plan *plan,
                   uint64_t beside, memory_limit limit, trouble *why);
+
+/* On a GPU: whether the picture fits into the memory for runs, or into tiles of less, the largest
+ * that do. Where nobody has asked for tiles n and plan get them, and *cut says so. */
+bool picture_cut_for_gpu(network *n, const oriel_image *src, picture_plan *plan, trouble *cut,
+                         trouble *why);
 
 /* dst, which is all zero, becomes the result. progress is called as in oriel_run_options, from 0 to
  * 1 over the whole picture; where it returns false the work ends with `stopped` in *why. */

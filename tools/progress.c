@@ -33,7 +33,10 @@ void progress_destroy(progress *p)
 /* Files computed, in parts. */
 static double files_past(const progress *p)
 {
-    return p->ended + p->computed + (p->input ? p->part : 0);
+    double past = p->ended + p->computed;
+    for (int i = 0; i < PROGRESS_LANES; i++)
+        past += p->work[i].input ? p->work[i].part : 0;
+    return past;
 }
 
 /* Seconds until the end if all files were like those before; NAN while nothing is known. */
@@ -55,6 +58,7 @@ static void draw_bar(progress *p)
 {
     struct winsize size = {0};
     char left[32] = "", bar[21];
+    const progress_work *w = &p->work[p->at];
     double eta = seconds_left(p), share = files_past(p) / (p->total ? p->total : 1);
     int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || !size.ws_col ? 80 : size.ws_col;
     int filled = (int)(20 * (share < 1 ? share : 1));
@@ -65,10 +69,10 @@ static void draw_bar(progress *p)
         bar[i] = i < filled ? '#' : '.';
     bar[20] = 0;
     wipe(p);
-    int n = fprintf(stderr, "[%s] %d/%d %3d%% %s ", bar, p->ended, p->total, (int)(100 * p->part),
+    int n = fprintf(stderr, "[%s] %d/%d %3d%% %s ", bar, p->ended, p->total, (int)(100 * w->part),
                     left);
     if (n < columns)
-        fprintf(stderr, "%.*s", columns - n - 1, base_name(p->input));
+        fprintf(stderr, "%.*s", columns - n - 1, base_name(w->input));
     p->drawn = true;
 }
 
@@ -96,8 +100,9 @@ static void draw_clip(progress *p)
     struct winsize size = {0};
     char bar[21], text[160], total[32] = "", left[48] = "", files[32] = "";
     int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || !size.ws_col ? 80 : size.ws_col;
+    const progress_work *w = &p->work[p->at];
     double eta = clip_left(p);
-    int filled = (int)(20 * p->part);
+    int filled = (int)(20 * w->part);
     for (int i = 0; i < 20; i++)
         bar[i] = i < filled ? '#' : '.';
     bar[20] = 0;
@@ -106,14 +111,14 @@ static void draw_clip(progress *p)
     if (p->frames_total)
         snprintf(total, sizeof total, "/%lld", (long long)p->frames_total);
     if (isfinite(eta) && eta < 3600000)
-        snprintf(left, sizeof left, "%3d%%  %d:%02d:%02d left  ", (int)(100 * p->part),
+        snprintf(left, sizeof left, "%3d%%  %d:%02d:%02d left  ", (int)(100 * w->part),
                  (int)eta / 3600, (int)eta / 60 % 60, (int)eta % 60);
     wipe(p);
     snprintf(text, sizeof text, "[%s] %s%lld%s frames  %.3g fps  %s", bar, files,
              (long long)p->frames, total, frame_rate(p), left);
     fprintf(stderr, "%.*s", columns - 1, text);
     if ((int)strlen(text) < columns)
-        fprintf(stderr, "%.*s", columns - (int)strlen(text) - 1, base_name(p->input));
+        fprintf(stderr, "%.*s", columns - (int)strlen(text) - 1, base_name(w->input));
     p->drawn = true;
 }
 
@@ -121,7 +126,7 @@ static void print_frame(progress *p)
 {
     p->frames_shown = p->frames;
     fputs("{\"event\":\"frame\",\"input\":", stderr);
-    json_string(stderr, p->input);
+    json_string(stderr, p->work[p->at].input);
     fprintf(stderr, ",\"frames\":%lld,\"total\":", (long long)p->frames);
     json_number(stderr, p->frames_total ? (double)p->frames_total : NAN, 0);
     fputs(",\"percent\":", stderr);
@@ -133,46 +138,55 @@ static void print_frame(progress *p)
     fputs("}\n", stderr);
 }
 
-static void print_file(const progress *p)
+static void print_file(const progress *p, const progress_work *w)
 {
     fputs("{\"event\":\"file\",\"input\":", stderr);
-    json_string(stderr, p->input);
+    json_string(stderr, w->input);
     fputs(",\"output\":", stderr);
-    json_string(stderr, p->output);
+    json_string(stderr, w->output);
     fprintf(stderr, ",\"done\":%d,\"total\":%d,\"percent\":%.1f,\"eta_s\":", p->ended, p->total,
-            100 * p->part);
+            100 * w->part);
     json_number(stderr, seconds_left(p), 1);
     fputs("}\n", stderr);
 }
 
-static void show(progress *p, bool now)
+/* The bar stays with its file until that ends. */
+static void choose_shown(progress *p)
+{
+    for (int i = 0; i < PROGRESS_LANES && !p->work[p->at].input; i++)
+        p->at = (p->at + 1) % PROGRESS_LANES;
+}
+
+/* Programs hear of the file of `lane`. */
+static void show(progress *p, int lane, bool now)
 {
     double time = seconds_now();
-    if (!p->input || (!now && time - p->shown < interval))
+    choose_shown(p);
+    if (!p->work[p->at].input || (!now && time - p->shown < interval))
         return;
     p->shown = time;
     if (p->kind == PROGRESS_BAR)
         p->clip ? draw_clip(p) : draw_bar(p);
-    else if (p->kind == PROGRESS_JSON)
-        p->clip ? print_frame(p) : print_file(p);
+    else if (p->kind == PROGRESS_JSON && p->clip)
+        print_frame(p);
+    else if (p->kind == PROGRESS_JSON && p->work[lane].input)
+        print_file(p, &p->work[lane]);
 }
 
-void progress_file(progress *p, const char *input, const char *output)
+void progress_file(progress *p, int lane, const char *input, const char *output)
 {
     pthread_mutex_lock(&p->lock);
-    p->input = input;
-    p->output = output;
-    p->part = 0;
+    p->work[lane] = (progress_work){input, output, 0};
     p->clip = false;
-    show(p, true);
+    show(p, lane, true);
     pthread_mutex_unlock(&p->lock);
 }
 
-void progress_part(progress *p, double part)
+void progress_part(progress *p, int lane, double part)
 {
     pthread_mutex_lock(&p->lock);
-    p->part = part < 0 ? 0 : part > 1 ? 1 : part;
-    show(p, false);
+    p->work[lane].part = part < 0 ? 0 : part > 1 ? 1 : part;
+    show(p, lane, false);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -187,8 +201,8 @@ void progress_frames(progress *p, int64_t frames, int64_t total, int64_t before)
     p->frames = frames;
     p->frames_total = total && total < frames ? frames : total;
     p->frames_before = before;
-    p->part = p->frames_total ? (double)frames / (double)p->frames_total : 0;
-    show(p, false);
+    p->work[p->at].part = p->frames_total ? (double)frames / (double)p->frames_total : 0;
+    show(p, p->at, false);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -196,7 +210,7 @@ void progress_clip(progress *p, const char *input, const char *output, const cha
 {
     pthread_mutex_lock(&p->lock);
     if (p->kind == PROGRESS_JSON) {
-        if (p->clip && p->input && p->frames_shown != p->frames)
+        if (p->clip && p->work[p->at].input && p->frames_shown != p->frames)
             print_frame(p); /* the last count */
         fputs("{\"event\":\"clip\",\"input\":", stderr);
         json_string(stderr, input);
@@ -207,11 +221,11 @@ void progress_clip(progress *p, const char *input, const char *output, const cha
     pthread_mutex_unlock(&p->lock);
 }
 
-void progress_computed(progress *p)
+void progress_computed(progress *p, int lane)
 {
     pthread_mutex_lock(&p->lock);
     p->computed++;
-    p->input = NULL;
+    p->work[lane].input = NULL;
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -221,8 +235,9 @@ void progress_ended(progress *p, const char *event, const char *input, const cha
     pthread_mutex_lock(&p->lock);
     p->ended++;
     p->computed -= waited;
-    if (p->input == input)
-        p->input = NULL;
+    for (int i = 0; i < PROGRESS_LANES; i++)
+        if (p->work[i].input == input)
+            p->work[i].input = NULL;
     if (p->kind == PROGRESS_JSON) {
         fprintf(stderr, "{\"event\":\"%s\",\"input\":", event);
         json_string(stderr, input);
@@ -240,7 +255,7 @@ void progress_ended(progress *p, const char *event, const char *input, const cha
         else
             fprintf(stderr, "oriel: %s\n", error);
     }
-    show(p, true);
+    show(p, p->at, true);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -261,7 +276,7 @@ void progress_note(progress *p, const char *format, ...)
     } else {
         wipe(p);
         fprintf(stderr, "oriel: %s\n", text);
-        show(p, true);
+        show(p, p->at, true);
     }
     pthread_mutex_unlock(&p->lock);
     free(text);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A bounded queue between two threads. */
+/* A bounded queue between threads. */
 #ifndef TOOLS_QUEUE_H
 #define TOOLS_QUEUE_H
 
 #include <pthread.h>
 #include <stdbool.h>
 
-enum { QUEUE_MOST = 4 };
+enum { QUEUE_MOST = 8 };
 
 typedef struct queue {
     pthread_mutex_t lock;

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 static atomic_int caught;
-static atomic_int idle, writing;
-static atomic_long caught_at; /* seconds */
+static atomic_int idle, writing; /* writing: threads */
+static atomic_long caught_at;    /* seconds */
 
 static pthread_t reader; /* of standard input, once reading is true */
 static int nothing = -1;
@@ -22,7 +22,7 @@ static void on_signal(int sig)
     struct timespec now;
     int before = errno;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    if (idle || (caught && !writing && now.tv_sec > caught_at + 1))
+    if ((idle && !writing) || (caught && !writing && now.tv_sec > caught_at + 1))
         _exit(128 + sig);
     if (!caught) {
         caught_at = (long)now.tv_sec;
@@ -59,7 +59,7 @@ int stop_asked(void)
 
 void stop_while_writing(bool on)
 {
-    writing = on;
+    writing += on ? 1 : -1;
 }
 
 void stop_while_idle(bool on)
