@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SwinIR on the CPU: time, GFLOP/s and share of the FMA peak measured in the same run.
+ * SwinIR on the CPU: time, GFLOP/s and share of the FMA peak measured in the same run. On a GPU (--device cuda):
+ * the time from one wait for the device to the next, pictures in its memory, threads and peak left out.
  *
- *     bench_swinir [--net light-x4,m-x4] [--size 256x256] [--threads 1,2] [--precision f32,bf16]
- *                  [--runs 5] [--csv]
+ *     bench_swinir [--device cpu|cuda] [--net light-x4,m-x4] [--size 256x256] [--threads 1,2]
+ *                  [--precision f32,bf16,f16] [--runs 5] [--csv]
  *
  * Weights are seeded noise of the official sizes: time does not depend on them. A row is the median
- * of the runs after one to warm up; GFLOP are those the network needs (2 a multiply-add, padding of
+ * of the runs after three to warm up (CPU: one); GFLOP are those the network needs (2 a multiply-add, padding of
  * the picture to whole windows included, of vectors not). The share is of the f32 peak in every row.
  */
 #include <inttypes.h>
@@ -132,8 +133,11 @@ static bool write_checkpoint(const net *t, const char *path)
 typedef struct wish {
     const char *nets, *threads, *precision;
     int         width, height, runs;
-    bool        csv;
+    bool        csv, cuda;
 } wish;
+
+enum { MAX_RUNS = 256 };
+static const char *const precisions[] = {"f32", "bf16", "f16"}; /* of oriel_precision */
 
 static int by_value(const void *a, const void *b)
 {
@@ -150,7 +154,22 @@ static bool listed(const char *list, const char *name)
     return false;
 }
 
-static oriel_status time_model(oriel_model *m, const wish *w, oriel_plan *plan, double *seconds)
+static oriel_status time_runs(oriel_device *dev, oriel_model *m, oriel_tensor x, oriel_tensor y, const wish *w,
+                              double *t)
+{
+    oriel_status s = ORIEL_OK;
+    for (int r = w->cuda ? -3 : -1; r < w->runs && !s; r++) { /* on a GPU the second run is recorded, the others played */
+        double start = bench_now();
+        if (!(s = oriel_model_run(m, x, y, NULL)))
+            s = oriel_device_sync(dev);
+        if (r >= 0)
+            t[r] = bench_now() - start;
+    }
+    qsort(t, (size_t)w->runs, sizeof *t, by_value);
+    return s;
+}
+
+static oriel_status time_model(oriel_device *dev, oriel_model *m, const wish *w, oriel_plan *plan, double *seconds)
 {
     int64_t      shape[4] = {1, w->height, w->width, 3};
     oriel_status s = oriel_model_plan(m, shape, plan);
@@ -158,50 +177,61 @@ static oriel_status time_model(oriel_model *m, const wish *w, oriel_plan *plan, 
         return s;
     size_t       n_in = (size_t)(shape[1] * shape[2] * 3);
     size_t       n_out = (size_t)(plan->shape_out[1] * plan->shape_out[2] * 3);
-    float       *in = malloc(n_in * 4), *out = malloc(n_out * 4);
-    double       t[64];
-    oriel_tensor x = oriel_tensor_of(in, ORIEL_F32, 4, shape);
-    oriel_tensor y = oriel_tensor_of(out, ORIEL_F32, 4, plan->shape_out);
-    if (!in || !out) {
+    float       *in = malloc(n_in * 4);
+    double       t[MAX_RUNS] = {0};
+    oriel_tensor x = oriel_tensor_of(NULL, ORIEL_F32, 4, shape);
+    oriel_tensor y = oriel_tensor_of(NULL, ORIEL_F32, 4, plan->shape_out);
+    if (!in) {
         fprintf(stderr, "bench_swinir: out of memory\n");
         exit(1);
     }
     for (size_t i = 0; i < n_in; i++)
         in[i] = (float)(i * 2654435761u >> 8 & 0xffff) / 65536.f;
-    for (int r = -1; r < w->runs && !s; r++) {
-        double start = bench_now();
-        s = oriel_model_run(m, x, y, NULL);
-        if (r >= 0)
-            t[r] = bench_now() - start;
-    }
-    qsort(t, (size_t)w->runs, sizeof *t, by_value);
+    if (!(s = oriel_memory_alloc(dev, &x.data, n_in * 4)) && !(s = oriel_memory_alloc(dev, &y.data, n_out * 4)) &&
+        !(s = oriel_memory_upload(dev, x.data, in, n_in * 4)))
+        s = time_runs(dev, m, x, y, w, t);
     *seconds = t[w->runs / 2];
+    oriel_memory_free(dev, &x.data);
+    oriel_memory_free(dev, &y.data);
     free(in);
-    free(out);
     return s;
 }
 
-static oriel_status row(const wish *w, const net *t, const char *path, int threads, bool bf16,
+static oriel_status row(const wish *w, const net *t, const char *path, int threads, oriel_precision precision,
                         double peak)
 {
     oriel_device *dev = NULL;
     oriel_model  *m = NULL;
     oriel_plan    plan;
     double        seconds;
-    oriel_model_options opt = {.precision = bf16 ? ORIEL_PRECISION_BF16 : ORIEL_PRECISION_F32};
-    oriel_status  s = oriel_device_open(&dev, &(oriel_device_options){.threads = threads});
-    if (!s && !(s = oriel_model_open(&m, dev, path, &opt)) &&
-        !(s = time_model(m, w, &plan, &seconds))) {
+    oriel_device_options how = {.kind = w->cuda ? ORIEL_CUDA : ORIEL_CPU, .threads = threads};
+    oriel_status         s = oriel_device_open(&dev, &how);
+    if (!s && !(s = oriel_model_open(&m, dev, path, &(oriel_model_options){.precision = precision})) &&
+        !(s = time_model(dev, m, w, &plan, &seconds))) {
         double rate = plan.flops / seconds / 1e9;
         printf(w->csv ? "%s,%s,%d,%.6f,%.1f,%.1f,%.3f,%.1f\n"
-                      : "%-9s %-5s %3d %10.4f s %8.1f %9.1f %6.2f %9.1f MiB\n",
-               t->name, bf16 ? "bf16" : "f32", threads, seconds, plan.flops / 1e9, rate, rate / peak,
-               (double)plan.activation_bytes / 1048576);
+                      : "%-9s %-5s %3d %10.3f ms %8.1f %9.1f %6.2f %9.1f MiB\n",
+               t->name, precisions[precision], threads, w->csv ? seconds : 1e3 * seconds, plan.flops / 1e9, rate,
+               peak > 0 ? rate / peak : 0, (double)plan.activation_bytes / 1048576);
         fflush(stdout);
     }
     oriel_model_free(&m);
     oriel_device_free(&dev);
     return s;
+}
+
+static int rows(const wish *w, const net *t, const char *path, int threads)
+{
+    double peak = w->cuda ? 0 : bench_peak(threads);
+    int    failed = 0;
+    if (!w->csv && !w->cuda)
+        printf("# f32 FMA peak on %d threads: %.1f GFLOP/s\n", threads, peak);
+    for (int p = ORIEL_PRECISION_F32; p <= ORIEL_PRECISION_F16; p++)
+        if (listed(w->precision, precisions[p]) && row(w, t, path, threads, (oriel_precision)p, peak)) {
+            fprintf(stderr, "bench_swinir: %s\n", oriel_error());
+            failed = 1;
+        }
+    return failed;
 }
 
 static int bench(const wish *w)
@@ -212,25 +242,15 @@ static int bench(const wish *w)
         return perror(path), 1;
     close(fd);
     printf(w->csv ? "network,precision,threads,seconds,gflop,gflop_per_s,share,activation_mib\n"
-                  : "network   type  thr       time     GFLOP   GFLOP/s  share  activations  "
+                  : "network   type  thr        time     GFLOP   GFLOP/s  share  activations  "
                     "(%d x %d)\n", w->width, w->height);
     for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
         if (!listed(w->nets, nets[i].name))
             continue;
         if (!write_checkpoint(&nets[i], path))
             return perror(path), 1;
-        for (const char *p = w->threads; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL) {
-            int    threads = atoi(p);
-            double peak = bench_peak(threads);
-            if (!w->csv)
-                printf("# f32 FMA peak on %d threads: %.1f GFLOP/s\n", threads, peak);
-            for (int bf16 = 0; bf16 < 2; bf16++)
-                if (listed(w->precision, bf16 ? "bf16" : "f32") &&
-                    row(w, &nets[i], path, threads, bf16, peak)) {
-                    fprintf(stderr, "bench_swinir: %s\n", oriel_error());
-                    failed = 1;
-                }
-        }
+        for (const char *p = w->cuda ? "0" : w->threads; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+            failed |= rows(w, &nets[i], path, atoi(p));
     }
     unlink(path);
     return failed;
@@ -238,7 +258,7 @@ static int bench(const wish *w)
 
 int main(int argc, char **argv)
 {
-    wish w = {.nets = "light-x4,m-x4", .threads = "1,2", .precision = "f32,bf16", .width = 256,
+    wish w = {.nets = "light-x4,m-x4", .threads = "1,2", .precision = NULL, .width = 256,
               .height = 256, .runs = 5};
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
@@ -254,14 +274,18 @@ int main(int argc, char **argv)
             w.precision = value;
         else if (!strcmp(argv[i], "--size") && sscanf(value, "%dx%d", &w.width, &w.height) == 2)
             ;
-        else if (!strcmp(argv[i], "--runs") && (w.runs = atoi(value)) > 0 && w.runs <= 64)
+        else if (!strcmp(argv[i], "--runs") && (w.runs = atoi(value)) > 0 && w.runs <= MAX_RUNS)
             ;
+        else if (!strcmp(argv[i], "--device") && (!strcmp(value, "cpu") || !strcmp(value, "cuda")))
+            w.cuda = value[1] == 'u';
         else {
-            fprintf(stderr, "usage: bench_swinir [--net light-x2,light-x4,m-x2,m-x4] [--size WxH]\n"
-                            "       [--threads N,N] [--precision f32,bf16] [--runs 1..64] [--csv]\n");
+            fprintf(stderr, "usage: bench_swinir [--device cpu|cuda] [--net light-x2,light-x4,m-x2,m-x4] [--size WxH]\n"
+                            "       [--threads N,N] [--precision f32,bf16,f16] [--runs 1..256] [--csv]\n");
             return 2;
         }
         i++;
     }
+    if (!w.precision)
+        w.precision = w.cuda ? "f32,bf16,f16" : "f32,bf16";
     return bench(&w);
 }
