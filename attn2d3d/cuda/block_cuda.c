@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 /* Fastest first; the last one takes all that any takes. */
-static const cuda_block_way *const ways[] = {&cuda_block_parts, NULL};
+static const cuda_block_way *const ways[] = {&cuda_block_fused, &cuda_block_parts, NULL};
 
 /* The environment variable ORIEL_BLOCK (a way's name) asks for one, and for those after it where that one refuses. */
 static oriel_status pack(oriel_device *dev, attn_block *b, const attn_block_data *d, oriel_dtype operand)

@@ -17,6 +17,7 @@ typedef struct cuda_block_way {
     attn_block_kind kind;
 } cuda_block_way;
 
+extern const cuda_block_way cuda_block_fused; /* block_fused.c */
 extern const cuda_block_way cuda_block_parts; /* block_parts.c */
 
 /* ---- kernels of block_parts.c (block_kernels.cu) --------------------------------------------- */
