@@ -66,7 +66,7 @@ template <int D, int N> struct sizes {
         Q = HOPPER_QUERIES * D * 2,
         KEYS = N * D * 2,
         MOST = (232448 - 1024 - Q) / (2 * KEYS),
-        STAGES = MOST > 4 ? 4 : MOST,
+        STAGES = MOST > 6 ? 6 : MOST,
         BYTES = Q + 2 * STAGES * KEYS + 1024,
         Q_REGS = N / 2 + N / 4 + D / 2 + D / 4 <= 192 ? D / 4
                                                       : 0 /* registers of Q, where there is room */
@@ -273,47 +273,47 @@ static __device__ __forceinline__ uint32_t run_of_bits(int low, int high)
     return (1u << max(low, high)) - (1u << low);
 }
 
-/* Logits of keys that a row does not see become -infinity. box: see control. */
-template <int N>
-static __device__ __forceinline__ void mask(float (&s)[N / 2], const rows &r, const hopper_args &p,
-                                            int4 box)
+/* Which groups of 8 columns of a box rows r and r + 8 see: bit g of sees[row][e] is column 8 g + t % 4 * 2 + e.
+ * box: see control. */
+static __device__ __forceinline__ void see(uint32_t (&sees)[2][2], const rows &r, const hopper_args &p, int4 box)
 {
     const int lane = threadIdx.x & 3, base[3] = {box.x, box.y, box.z};
-    uint32_t sees[2][2];
     if (box.w >> 24 & LIST) {
         int n = box.w >> 16 & 0xff;
         sees[0][0] = sees[1][0] = run_of_bits(0, (n - 2 * lane + 7) >> 3);
         sees[0][1] = sees[1][1] = run_of_bits(0, (n - 2 * lane + 6) >> 3);
-    } else {
-        const int down = p.fine ? lane >> 1 : 0, across = p.fine ? 2 * lane & 3 : 2 * lane;
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            int low[3], high[3];
-#pragma unroll
-            for (int a = 0; a < 3; a++) {
-                int most = box.w >> 8 * a & 0xff, first = r.span[i][a] & 0xffff,
-                    end = r.span[i][a] >> 16;
-                low[a] = max(min(first - base[a], most), 0);
-                high[a] = max(end == 0xffff ? most : min(end - base[a], most), 0);
-            }
-            uint32_t both = run_of_bits(low[0] * p.groups_slab, high[0] * p.groups_slab) &
-                            run_of_bits(((low[1] - down + p.fine) >> p.fine) * p.groups_x,
-                                        ((high[1] - down + p.fine) >> p.fine) * p.groups_x) *
-                                p.repeat_y;
-            sees[i][0] =
-                both &
-                run_of_bits((low[2] - across + 7) >> 3, (high[2] - across + 7) >> 3) * p.repeat_x;
-            sees[i][1] =
-                both &
-                run_of_bits((low[2] - across + 6) >> 3, (high[2] - across + 6) >> 3) * p.repeat_x;
-        }
+        return;
     }
+    const int down = p.fine ? lane >> 1 : 0, across = p.fine ? 2 * lane & 3 : 2 * lane;
 #pragma unroll
-    for (int g = 0; g < N / 8; g++)
+    for (int i = 0; i < 2; i++) {
+        int low[3], high[3];
 #pragma unroll
-        for (int e = 0; e < 4; e++)
-            if (!(sees[e >> 1][e & 1] >> g & 1))
-                s[4 * g + e] = -INFINITY;
+        for (int a = 0; a < 3; a++) {
+            int most = box.w >> 8 * a & 0xff, first = r.span[i][a] & 0xffff, end = r.span[i][a] >> 16;
+            low[a] = max(min(first - base[a], most), 0);
+            high[a] = max(end == 0xffff ? most : min(end - base[a], most), 0);
+        }
+        uint32_t both = run_of_bits(low[0] * p.groups_slab, high[0] * p.groups_slab) &
+                        run_of_bits(((low[1] - down + p.fine) >> p.fine) * p.groups_x,
+                                    ((high[1] - down + p.fine) >> p.fine) * p.groups_x) *
+                            p.repeat_y;
+#pragma unroll
+        for (int e = 0; e < 2; e++)
+            sees[i][e] = both & run_of_bits((low[2] - across + 7 - e) >> 3, (high[2] - across + 7 - e) >> 3) * p.repeat_x;
+    }
+}
+
+/* Logits of keys that a row does not see become -infinity. Bits of a word one after the other: the compiler
+ * moves seven at a time to predicates. */
+template <int N> static __device__ __forceinline__ void mask(float (&s)[N / 2], const uint32_t (&sees)[2][2])
+{
+#pragma unroll
+    for (int e = 0; e < 4; e++)
+#pragma unroll
+        for (int g = 0; g < N / 8; g++)
+            if (!(sees[e >> 1][e & 1] & 1u << g))
+                s[4 * g + e] += -INFINITY;
 }
 
 /* Logits to weights, 2^(scale2 (s - top)); true: tops grew, and what was summed before must shrink
@@ -322,7 +322,7 @@ template <int N>
 static __device__ __forceinline__ bool weigh(float (&s)[N / 2], rows &r, float scale2,
                                              float (&shrink)[2])
 {
-    float top[2] = {r.top[0], r.top[1]};
+    float top[2];
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         float even = s[2 * i], odd = s[2 * i + 1];
@@ -331,16 +331,15 @@ static __device__ __forceinline__ bool weigh(float (&s)[N / 2], rows &r, float s
             even = fmaxf(even, s[4 * g + 2 * i]);
             odd = fmaxf(odd, s[4 * g + 2 * i + 1]);
         }
-        even = fmaxf(even, odd);
-        even = fmaxf(even, __shfl_xor_sync(~0u, even, 1));
-        even = fmaxf(even, __shfl_xor_sync(~0u, even, 2));
-        top[i] = fmaxf(top[i], even);
+        top[i] = fmaxf(r.top[i], fmaxf(even, odd)); /* of this thread's columns */
     }
     bool grew = __any_sync(~0u, (top[0] - r.top[0]) * scale2 > GROWTH ||
                                     (top[1] - r.top[1]) * scale2 > GROWTH);
     if (grew) {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
+            top[i] = fmaxf(top[i], __shfl_xor_sync(~0u, top[i], 1));
+            top[i] = fmaxf(top[i], __shfl_xor_sync(~0u, top[i], 2));
             shrink[i] = top[i] == -INFINITY ? 1 : hop_exp2((r.top[i] - top[i]) * scale2);
             r.top[i] = top[i];
             r.sum[i] *= shrink[i];
@@ -498,7 +497,7 @@ static __device__ void consume(const hopper_args &p, ring k, ring v, uint32_t q_
     const int mine = 1 + group, other = 2 - group;
     uint32_t q_phase = 0;
     float s[N / 2], o[D / 2], shrink[2];
-    uint32_t weights[N / 4], q_regs[sizes<D, N>::Q_REGS + 1];
+    uint32_t weights[N / 4], q_regs[sizes<D, N>::Q_REGS + 1], sees[2][2];
     q_tiles += group * ROWS * CHUNK * 2;
     if (group == 1)
         hop_named_arrive(other, 2 * WARPGROUP);
@@ -543,10 +542,13 @@ static __device__ void consume(const hopper_args &p, ring k, ring v, uint32_t q_
             if (turn)
                 hop_named_arrive(other, 2 * WARPGROUP);
             int4 box = c->box[k.stage];
+            bool masked = !(box.w >> 24 & CLEAN << group);
+            if (masked)
+                see(sees, r, p, box);
             hop_mma_wait<0>();
             release_next<S>(k);
-            if (!(box.w >> 24 & CLEAN << group))
-                mask<N>(s, r, p, box);
+            if (masked)
+                mask<N>(s, sees);
             if (weigh<N>(s, r, p.scale2, shrink) && keep)
                 shrink_sums<D>(o, shrink);
             pack<F16, N>(weights, s);
@@ -565,15 +567,19 @@ static __device__ void consume(const hopper_args &p, ring k, ring v, uint32_t q_
                 if (turn)
                     hop_named_arrive(other, 2 * WARPGROUP);
                 box = c->box[k.stage];
+                masked = !(box.w >> 24 & CLEAN << group);
+                if (masked)
+                    see(sees, r, p, box);
                 hop_mma_wait<1>();
                 release_next<S>(k);
-                if (!(box.w >> 24 & CLEAN << group))
-                    mask<N>(s, r, p, box);
-                bool grew = weigh<N>(s, r, p.scale2, shrink);
+                if (masked)
+                    mask<N>(s, sees);
+                if (weigh<N>(s, r, p.scale2, shrink)) {
+                    hop_mma_wait<0>();
+                    shrink_sums<D>(o, shrink);
+                }
                 hop_mma_wait<0>();
                 release_next<S>(v);
-                if (grew)
-                    shrink_sums<D>(o, shrink);
                 pack<F16, N>(weights, s);
             }
             hop_bar_wait(v.full + v.stage * 8, v.phase);
@@ -731,7 +737,7 @@ static void fill_boxes(hopper_args *g, const hopper_job *h, const hopper_shape *
 }
 
 /* Instances: heads of D channels, N keys a box. */
-#define INSTANCES(X) X(64, 128) X(64, 176) X(128, 112) X(128, 128) X(128, 144)
+#define INSTANCES(X) X(64, 128) X(64, 176) X(128, 96) X(128, 112) X(128, 128) X(128, 144)
 
 template <bool F16, int D, int N>
 static cudaError_t launch(const hopper_args *g, int sms, cudaStream_t stream)

@@ -179,7 +179,9 @@ HOP uint64_t hop_desc_on(uint64_t desc, uint32_t bytes)
 
 #define HOP_F(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
 #define HOP_F3 HOP_F(0), HOP_F(8), HOP_F(16), HOP_F(24)
-#define HOP_F6 HOP_F3, HOP_F(32), HOP_F(40), HOP_F(48)
+#define HOP_F4 HOP_F3, HOP_F(32)
+#define HOP_F5 HOP_F4, HOP_F(40)
+#define HOP_F6 HOP_F5, HOP_F(48)
 #define HOP_F7 HOP_F6, HOP_F(56)
 #define HOP_F8 HOP_F7, HOP_F(64)
 #define HOP_F9 HOP_F8, HOP_F(72)
@@ -203,6 +205,10 @@ HOP uint64_t hop_desc_on(uint64_t desc, uint32_t bytes)
 #define HOP_SS_OF(type)                                                              \
     if constexpr (N == 64)                                                           \
         HOP_SS("64", type, HOP_R3, HOP_F3, "32", "33", "34");                        \
+    else if constexpr (N == 80)                                                      \
+        HOP_SS("80", type, HOP_R4, HOP_F4, "40", "41", "42");                        \
+    else if constexpr (N == 96)                                                      \
+        HOP_SS("96", type, HOP_R5, HOP_F5, "48", "49", "50");                        \
     else if constexpr (N == 112)                                                     \
         HOP_SS("112", type, HOP_R6, HOP_F6, "56", "57", "58");                       \
     else if constexpr (N == 128)                                                     \
@@ -217,6 +223,10 @@ HOP uint64_t hop_desc_on(uint64_t desc, uint32_t bytes)
 #define HOP_RS_OF(turned, type)                                                             \
     if constexpr (N == 64)                                                                  \
         HOP_RS(turned, "64", type, HOP_R3, HOP_F3, "32", "33", "34", "35", "36", "37");     \
+    else if constexpr (N == 80)                                                             \
+        HOP_RS(turned, "80", type, HOP_R4, HOP_F4, "40", "41", "42", "43", "44", "45");     \
+    else if constexpr (N == 96)                                                             \
+        HOP_RS(turned, "96", type, HOP_R5, HOP_F5, "48", "49", "50", "51", "52", "53");     \
     else if constexpr (N == 112)                                                            \
         HOP_RS(turned, "112", type, HOP_R6, HOP_F6, "56", "57", "58", "59", "60", "61");    \
     else if constexpr (N == 128)                                                            \
@@ -230,7 +240,7 @@ HOP uint64_t hop_desc_on(uint64_t desc, uint32_t bytes)
 
 template <bool F16, int N> HOP void hop_mma_rows(float (&d)[N / 2], uint64_t da, uint64_t db, int sum)
 {
-    static_assert(N == 64 || N == 112 || N == 128 || N == 144 || N == 160 || N == 176, "no such product");
+    static_assert(N == 64 || N == 80 || N == 96 || N == 112 || N == 128 || N == 144 || N == 160 || N == 176, "no such product");
     if constexpr (F16) {
         HOP_SS_OF("f16");
     } else {
