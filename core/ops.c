@@ -36,6 +36,12 @@ bool run_step(run *r, double flops)
     return !run_dead(r);
 }
 
+void run_stage(run *r, const char *name)
+{
+    if (r->stage && !r->planning && !run_dead(r))
+        r->stage(r->user, name);
+}
+
 void run_tap(run *r, const char *name, int index, op_map m)
 {
     if (r->tap && !r->planning && !run_dead(r))

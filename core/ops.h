@@ -27,6 +27,7 @@ typedef struct run {
     void      *user;
     op_tap_fn *tap; /* tests look at what is between the layers */
     void      *tap_user;
+    void (*stage)(void *user, const char *name); /* what has been queued since the one before */
 } run;
 
 typedef struct op_map {
@@ -97,6 +98,7 @@ bool  run_dead(const run *r);
 /* Count work done, tell the caller; false when the run is planning, dead or cancelled. Ops begin
  * with `if (!run_step(r, flops)) return`. */
 bool run_step(run *r, double flops);
+void run_stage(run *r, const char *name);
 void run_tap(run *r, const char *name, int index, op_map m);
 
 /* Pack (n, k, kernel, kernel) weights for a device; ORIEL_E_NOMEM, ORIEL_E_UNSUPPORTED (the operand). */

@@ -243,7 +243,8 @@ static oriel_status run_calls(oriel_model *m, const run *planned, oriel_tensor i
                       .progress = opt->progress,
                       .user = opt->user,
                       .tap = m->tap,
-                      .tap_user = m->tap_user};
+                      .tap_user = m->tap_user,
+                      .stage = opt->stage};
     for (int64_t b = 0; b < in.shape[0] && !run_dead(&r); b++) {
         in1.data = (float *)in.data + b * in.stride[0];
         out1.data = (float *)out.data + b * out.stride[0];
@@ -297,7 +298,8 @@ oriel_status oriel_model_run(oriel_model *m, oriel_tensor in, oriel_tensor out,
         opt = &defaults;
     if ((s = m->dev->is->enter(m->dev)) || (s = check_tensors(m, &in, &out)))
         return s;
-    replay_row *row = m->dev->is->graphs && !m->tap ? find_row(m, &in, &out) : NULL;
+    bool        may_play = m->dev->is->graphs && !m->tap && !opt->stage;
+    replay_row *row = may_play ? find_row(m, &in, &out) : NULL;
     if (row && row->graph)
         return play(m, row, opt);
     if ((s = plan_one(m, in.shape, &planned, &in1, &out1)) || (s = reserve(m, in.shape, planned.arena.peak)))
@@ -308,7 +310,7 @@ oriel_status oriel_model_run(oriel_model *m, oriel_tensor in, oriel_tensor out,
         return play(m, row, opt);
     if ((s = run_calls(m, &planned, in, out, opt)))
         return s;
-    if (m->dev->is->graphs && !m->tap)
+    if (may_play)
         find_row(m, &in, &out)->seen = true; /* anew: the arena may have moved */
     return tell(opt, 1);
 }

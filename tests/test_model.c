@@ -133,7 +133,7 @@ static void test_progress(void)
     oriel_device     *dev = NULL;
     oriel_model      *m = NULL;
     listener          l = {0};
-    oriel_run_options opt = {listen, &l};
+    oriel_run_options opt = {.progress = listen, .user = &l};
     float            *in = picture(2 * 30 * 20 * 3), *out = picture(2 * 60 * 40 * 3), *ref = picture(2 * 60 * 40 * 3);
     CHECK(swinir_net_write(&small, path, NULL));
     CHECK_OK(oriel_device_open(&dev, NULL));

@@ -76,11 +76,16 @@ static const device_graphs graphs = {begin, end, play, stale, free_graph};
 enum { PLACES = 6 };
 static float in[PLACES][40 * 40 * 3], out[PLACES][80 * 80 * 3];
 
-static oriel_status run_at(oriel_model *m, int place, int side, oriel_progress_fn *progress, void *user)
+static oriel_status run_options(oriel_model *m, int place, int side, const oriel_run_options *opt)
 {
     int64_t from[4] = {1, side, side, 3}, to[4] = {1, 2 * side, 2 * side, 3};
     return oriel_model_run(m, oriel_tensor_of(in[place], ORIEL_F32, 4, from),
-                           oriel_tensor_of(out[place], ORIEL_F32, 4, to), &(oriel_run_options){progress, user});
+                           oriel_tensor_of(out[place], ORIEL_F32, 4, to), opt);
+}
+
+static oriel_status run_at(oriel_model *m, int place, int side, oriel_progress_fn *progress, void *user)
+{
+    return run_options(m, place, side, &(oriel_run_options){.progress = progress, .user = user});
 }
 
 /* begun, played and freed after one more run */
@@ -157,6 +162,12 @@ static void on_tap(void *user, const char *name, int index, oriel_tensor t)
     ++*(int *)user;
 }
 
+static void on_stage(void *user, const char *stage)
+{
+    char *names = user;
+    snprintf(names + strlen(names), 128 - strlen(names), "%s,", stage);
+}
+
 static void test_progress(oriel_model *m)
 {
     int calls = 0, played = counts.played, taps = 0;
@@ -171,6 +182,10 @@ static void test_progress(oriel_model *m)
     CHECK_OK(run_at(m, 0, 16, NULL, NULL));
     model_tap(m, NULL, NULL);
     CHECK_INT(taps, >, 3);
+    CHECK_INT(counts.played, ==, played + 1);
+    char names[128] = ""; /* the same of who wants to know the stages */
+    CHECK_OK(run_options(m, 0, 16, &(oriel_run_options){.user = names, .stage = on_stage}));
+    CHECK(!strcmp(names, "input,first convolution,group,group,body convolution,upsampler,"));
     CHECK_INT(counts.played, ==, played + 1);
 }
 

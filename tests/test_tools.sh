@@ -233,6 +233,22 @@ says '7 done, 1 failed'
 run 1 upscale lanes -o first $model --lanes 2 --fail-fast
 ok 'not all' [ "$(find first -type f 2>/dev/null | wc -l)" -lt 7 ]
 
+# ---- bench
+run 0 bench upscale -m ./x2.safetensors --size 24x16,8x8 --runs 2 -t 1
+prints '24 x 16   f32'
+prints '8 x 8    f32'
+prints 'upsampler'
+run 0 bench upscale -m ./x2.safetensors --size 24x16 --runs 2 --json
+ok 'JSON' json_lines out
+run 2 bench upscale --size 24x16,
+run 2 bench upscale --size 24
+says "not '24'"
+run 2 bench upscale --precision f32,f8
+says "not 'f32,f8'"
+run 2 bench downscale
+run 2 bench upscale --device cuda -t 2
+run 3 bench upscale -m ./nothing.safetensors
+
 # ---- levels of PNG
 for level in 1 6 9; do run 0 upscale big.png -o level$level.png $model --compression $level; done
 ok 'the level counts' sh -c '! cmp -s level1.png level9.png'

@@ -46,6 +46,9 @@ void batch_table(arg_option table[BATCH_MAX_OPTIONS], const arg_option *own, bat
 /* Check what args_parse() cannot. Returns ARGS_GO_ON or an exit code. */
 int batch_check(const char *command, batch_options *b);
 
+/* "cpu", "cuda", "cuda:1". */
+bool batch_device(const char *text, oriel_device_kind *kind, int *gpu);
+
 /* --format, of pictures and of clips; AUTO and NULL: as a file's name says. */
 oriel_image_format batch_image_format(const batch_options *b);
 const char *batch_container(const batch_options *b);

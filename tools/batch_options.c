@@ -157,7 +157,7 @@ static int check_clip(const char *command, clip_options *c)
     return ARGS_GO_ON;
 }
 
-static bool device_of(const char *text, oriel_device_kind *kind, int *gpu)
+bool batch_device(const char *text, oriel_device_kind *kind, int *gpu)
 {
     char end;
     *kind = strcmp(text, "cpu") ? ORIEL_CUDA : ORIEL_CPU;
@@ -171,7 +171,7 @@ int batch_check(const char *command, batch_options *b)
     char end;
     if (!b->out)
         return args_misused(command, "where to write? -o OUT");
-    if (b->device_text && !device_of(b->device_text, &b->device, &b->gpu))
+    if (b->device_text && !batch_device(b->device_text, &b->device, &b->gpu))
         return args_misused(command, "--device is cpu, cuda or cuda:N, not '%s'", b->device_text);
     if (b->gpu_memory && b->device == ORIEL_CPU)
         return args_misused(command, "--gpu-memory is of --device cuda");

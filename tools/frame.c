@@ -275,7 +275,7 @@ bool frame_run_on(const network *n, oriel_tensor in, oriel_tensor out, double wo
                   frame_progress *progress, trouble *why)
 {
     step s = {progress, work};
-    oriel_run_options opt = {step_done, &s};
+    oriel_run_options opt = {.progress = step_done, .user = &s};
     if (oriel_model_run(n->model, in, out, &opt))
         return trouble_set(why, "%s", oriel_error());
     progress->done += work;

@@ -21,6 +21,7 @@ static const command commands[] = {
     {"compare", "A B", "measure how far pictures differ: PSNR, SSIM", cmd_compare},
     {"info", "FILE...", "describe checkpoints (architecture, parameters, SHA-256) and clips",
      cmd_info},
+    {"bench", "upscale", "measure how long a network takes on this machine", cmd_bench},
     {"version", "", "print the version, the CPU's features, the threads, FFmpeg", cmd_version},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

@@ -12,6 +12,7 @@
 int cmd_upscale(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_compare(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 

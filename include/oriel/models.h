@@ -107,9 +107,14 @@ typedef struct oriel_plan {
  * queued before a cancel still runs. */
 typedef bool oriel_progress_fn(void *user, double done);
 
+/* Called, from the thread that runs the model, when a stage of the network has been queued: "input", "group" (each of
+ * them), "upsampler", as the network names them. To time stages on a GPU, wait for the device in it. */
+typedef void oriel_model_stage_fn(void *user, const char *stage);
+
 typedef struct oriel_run_options {
-    oriel_progress_fn *progress;
-    void              *user;
+    oriel_progress_fn    *progress;
+    void                 *user;
+    oriel_model_stage_fn *stage; /* such a run is made call by call: slower than those that are played */
 } oriel_run_options;
 
 /* Open a checkpoint and build its network on dev. A missing tensor, a wrong shape, an unknown

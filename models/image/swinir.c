@@ -331,6 +331,7 @@ static void group_fwd(run *r, const config *c, const group *g, int index, op_map
     }
     chain_run(r, t, u, &t, g->tail.step, g->tail.n);
     run_tap(r, "group", index, t);
+    run_stage(r, "group");
 }
 
 static void swinir_forward(run *r, const void *net, oriel_tensor in, oriel_tensor out)
@@ -346,22 +347,26 @@ static void swinir_forward(run *r, const void *net, oriel_tensor in, oriel_tenso
                            .scale = c->range};
     memcpy(input.mean, c->mean, sizeof input.mean);
     op_input(r, &input);
+    run_stage(r, "input");
     op_conv_run(r, &(op_conv_call){.w = &m->first, .x = x, .y = f});
     run_tap(r, "first", 0, f);
     oriel_arena_rewind(&r->arena, mark);
 
     op_map t = op_map_new(r, ny, nx, c->dim), u = op_map_new(r, ny, nx, c->dim);
     op_norm_run(r, t, f, &m->norm_in);
+    run_stage(r, "first convolution");
     for (int g = 0; g < c->groups; g++)
         group_fwd(r, c, &m->group[g], g, t, u);
     op_norm_run(r, t, t, &m->norm);
     chain_run(r, f, t, &f, m->body.step, m->body.n);
     run_tap(r, "body", 0, f);
+    run_stage(r, "body convolution");
     oriel_arena_rewind(&r->arena, mark);
 
     op_map to = {.t = out, .height = ny * c->scale};
     op_map from = {.t = in, .height = ny};
     chain_run(r, to, f, c->up == NONE ? &from : NULL, m->step, m->steps);
+    run_stage(r, "upsampler");
 }
 
 const model_kind model_swinir = {
