@@ -148,14 +148,13 @@ static void print_json(const bench *b, measured *m, int width, int height, const
 {
     double middle = median(m->seconds, b->runs);
     printf("{\"width\":%d,\"height\":%d,\"precision\":\"%s\",\"runs\":%d,\"seconds\":%.9f,\"least\":%.9f,"
-           "\"most\":%.9f,\"flops\":%.0f,\"activation_bytes\":%llu,\"weight_bytes\":%llu,\"stages\":{",
+           "\"most\":%.9f,\"flops\":%.0f,\"activation_bytes\":%llu,\"weight_bytes\":%llu",
            width, height, precision, b->runs, middle, m->seconds[0], m->seconds[b->runs - 1],
            m->plan.flops, (unsigned long long)m->plan.activation_bytes,
            (unsigned long long)m->info.weight_bytes);
     for (int i = 0; i < m->count; i++)
-        printf("%s\"%s\":%.9f", i ? "," : "", m->stages[i].name,
-               median(m->stages[i].seconds, b->runs));
-    printf("}}\n");
+        printf(",\"stage %s\":%.9f", m->stages[i].name, median(m->stages[i].seconds, b->runs));
+    printf("}\n");
 }
 
 static oriel_status row(const bench *b, oriel_device *device, const char *path, int width,
