@@ -18,7 +18,9 @@ run 0 help
 prints 'oriel upscale'
 run 0 --version
 ok 'version' grep -qE '^oriel [0-9]+\.[0-9]+\.[0-9]+$' out
-run 0 version
+CUDA_VISIBLE_DEVICES='' run 0 version
+prints ', cpu '
+ok 'why there is no GPU' grep -qE '^gpu: none \((device: this liboriel was built without|cuda: no)' out
 run 2 upscal
 says "is 'upscale' meant?"
 run 2 zzz

@@ -30,7 +30,7 @@ typedef struct batch_options {
     int threads, tile, overlap, memory;                 /* MiB; 0: what the machine has free */
     int lanes;                                          /* 0: as the device likes */
     int gpu_memory;                                     /* MiB; 0: what the GPU has free */
-    int compression;                                    /* of PNG, 1 to 9; 0: the library's */
+    int compression;                                    /* of PNG, 1 to 9; 0 until batch_check() */
     int precision, pad, alpha, depth, format, progress; /* indices of the words */
     bool recursive, skip_existing, overwrite, drop_metadata, fail_fast, dry_run, verbose;
     int shard, shards;

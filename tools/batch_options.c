@@ -36,7 +36,8 @@ void batch_table(arg_option table[BATCH_MAX_OPTIONS], const arg_option *own, bat
                    "of outputs; auto: as OUT's name says, else PNG; of clips in\n"
                    "folders as the input, and y4m on stdout"),
         ARG_INT("compression", 0, &b->compression, "N", 1, 9,
-                "of PNG, 1 is fast and 9 is small; default: 6"),
+                "of PNG, 1 is fast and 9 is small; default: 6, and 1 on a GPU, which\n"
+                "would wait for 6"),
         ARG_FLAG("drop-metadata", 0, &b->drop_metadata,
                  "leave out the ICC profile, EXIF and gAMA of the input"),
         ARG_TEXT("key", 0, &b->key, "KEY",
@@ -173,6 +174,8 @@ int batch_check(const char *command, batch_options *b)
         return args_misused(command, "where to write? -o OUT");
     if (b->device_text && !batch_device(b->device_text, &b->device, &b->gpu))
         return args_misused(command, "--device is cpu, cuda or cuda:N, not '%s'", b->device_text);
+    if (!b->compression)
+        b->compression = b->device == ORIEL_CPU ? 6 : 1;
     if (b->gpu_memory && b->device == ORIEL_CPU)
         return args_misused(command, "--gpu-memory is of --device cuda");
     if (b->overlap >= 0 && !b->tile)

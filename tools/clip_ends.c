@@ -183,7 +183,10 @@ bool clip_sink_open(clip_sink *s, const job *j, const clip_source *source,
                                       .no_audio = c->no_audio,
                                       .no_subtitles = c->no_subtitles,
                                       .source = source->reader};
-    *s = (clip_sink){.out = j->out, .format = batch_image_format(b), .overwrite = b->overwrite};
+    *s = (clip_sink){.out = j->out,
+                     .format = batch_image_format(b),
+                     .compression = b->compression,
+                     .overwrite = b->overwrite};
     if (clip_becomes_pictures(j)) {
         if (c->resume || b->skip_existing)
             s->resumed = s->frames = pictures_there(j->out);
@@ -197,7 +200,8 @@ bool clip_sink_open(clip_sink *s, const job *j, const clip_source *source,
 
 static oriel_status write_picture(clip_sink *s, const oriel_frame *f)
 {
-    oriel_image_write_options opt = {.format = s->format, .overwrite = s->overwrite};
+    oriel_image_write_options opt = {
+        .format = s->format, .compression = s->compression, .overwrite = s->overwrite};
     oriel_image img = {0};
     char *name = inputs_numbered(s->out, s->frames + 1);
     oriel_status st = image_of_frame(&img, f);

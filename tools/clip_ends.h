@@ -24,6 +24,7 @@ typedef struct clip_sink {
     oriel_video_writer *writer; /* NULL: pictures */
     const char *out;
     oriel_image_format format; /* of pictures */
+    int compression;
     bool overwrite;
     int64_t resumed, frames; /* that an earlier run wrote; all, those included */
 } clip_sink;

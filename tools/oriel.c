@@ -22,7 +22,8 @@ static const command commands[] = {
     {"info", "FILE...", "describe checkpoints (architecture, parameters, SHA-256) and clips",
      cmd_info},
     {"bench", "upscale", "measure how long a network takes on this machine", cmd_bench},
-    {"version", "", "print the version, the CPU's features, the threads, FFmpeg", cmd_version},
+    {"version", "", "print the version, the CPU's features, the threads, GPUs, FFmpeg",
+     cmd_version},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -72,6 +73,31 @@ static int help(int argc, char **argv)
     return c->run(2, asked);
 }
 
+/* The GPUs that can be used, or why there is none. */
+static void list_gpus(void)
+{
+    enum { MOST = 16 };
+    trouble why = {""};
+    int found = 0;
+    for (int i = 0; i < MOST; i++) {
+        oriel_device_options opt = {ORIEL_CUDA, 0, i};
+        oriel_device *device = NULL;
+        size_t left, all;
+        char text[2][32];
+        if (oriel_device_open(&device, &opt) || oriel_memory_info(device, &left, &all)) {
+            trouble_set(&why, "%s", oriel_error());
+        } else {
+            printf("gpu: %s, %s of %s free\n", oriel_device_name(device),
+                   bytes_text(left, text[0], sizeof text[0]),
+                   bytes_text(all, text[1], sizeof text[1]));
+            found++;
+        }
+        oriel_device_free(&device);
+    }
+    if (!found)
+        printf("gpu: none (%s)\n", why.text);
+}
+
 int cmd_version(int argc, char **argv)
 {
     const arg_option options[] = {ARG_END};
@@ -85,6 +111,7 @@ int cmd_version(int argc, char **argv)
         return EXIT_SOME_FAILED;
     }
     printf("oriel %s, %s\n", oriel_version(), oriel_device_name(device));
+    list_gpus();
     printf("video: %s\n", oriel_video_backend());
     oriel_device_free(&device);
     return EXIT_DONE;
