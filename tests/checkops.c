@@ -222,7 +222,7 @@ static bool takes(const checkop *o, const level *l, const wanted *w)
     bool half = l->p ? l->p->bf16 : l->operand != ORIEL_F32;
     if ((w->op && strcmp(w->op, o->name) != 0) || (w->level && strcmp(w->level, name_of(l)) != 0))
         return false;
-    if (!(o->kinds & (half ? HALVES : FLOATS)))
+    if (!(o->kinds & (half ? HALVES : FLOATS)) || (l->p && o->kinds & GPU))
         return false;
     return l->p ? !(o->kinds & DEVICE) || panel_choose(l->mask, l->p->bf16) == l->p : (o->kinds & DEVICE) != 0;
 }
@@ -319,7 +319,7 @@ int main(int argc, char **argv)
         return 77;
     }
     double peak = w.bench && !w.cuda ? 1e9 * bench_peak(1) : 0;
-    for (int k = w.cuda ? 1 : 0; k < (w.cuda ? 2 : PARTS); k++) /* a GPU: the operations of core */
+    for (int k = w.cuda ? 1 : 0; k < PARTS; k++) /* a GPU: no panels */
         for (const checkop *o = parts[k]; o->name; o++)
             for (int i = 0; i < (w.cuda ? LEVELS_CUDA : LEVELS); i++) {
                 const level *l = w.cuda ? &levels_cuda[i] : &levels[i];

@@ -55,13 +55,13 @@ float rounded(const problem *q, float v); /* to the operands' type */
 
 #define EPS 0x1p-24 /* half a step at 1: what one float operation adds */
 
-enum { FLOATS = 1, HALVES = 2, DEVICE = 4 };
+enum { FLOATS = 1, HALVES = 2, DEVICE = 4, GPU = 8 };
 
 typedef struct checkop {
     const char *name;
     int         seeds; /* problems that a run of everything takes */
     int         kinds; /* levels that have it: FLOATS, HALVES or both; DEVICE: only those that a
-                          device chooses, and GPUs */
+                          device chooses, and GPUs; with GPU these alone */
     void (*check)(problem *q);
     double (*bench)(const problem *q, double *seconds); /* flops of a call; or NULL */
 } checkop;

@@ -5,10 +5,13 @@
  */
 #include "attn2d3d/block.h"
 #include "checkops.h"
+#if ORIEL_WITH_CUDA
+#include "core/cuda/cuda.h"
+#endif
 
 typedef struct block {
     int             c, heads, w, hidden, ny, nx, shift;
-    bool            half, hot;
+    bool            half, hot, pieces; /* a GPU: cut as if its L2 held next to nothing */
     float          *weights[13];
     size_t          sizes[13];
     attn_block_data d;
@@ -19,12 +22,31 @@ typedef struct block {
 
 enum { GAMMA1, BETA1, QKV, QKV_BIAS, PROJ, PROJ_BIAS, GAMMA2, BETA2, FC1, FC1_BIAS, FC2, FC2_BIAS, TABLE };
 
-static void block_new(problem *q, block *m)
+/* What only GPUs are asked for: their kernels are another from size to size. */
+static void block_sizes_wide(problem *q, block *m)
+{
+    int heads = DRAW_OF(q, 1, 2, 3, 6, 8), d = draw(q, 1, heads == 1 ? 130 : 40), w = DRAW_OF(q, 2, 7, 8, 8, 12, 16, 32);
+    *m = (block){.c = heads * d, .heads = heads, .w = w, .hidden = draw(q, 1, 400), .ny = w * (w > 8 ? 1 : draw(q, 1, 3)),
+                 .nx = w * (w > 16 ? 1 : draw(q, 1, 3)), .hot = draw(q, 0, 3) == 0};
+}
+
+static void block_sizes(problem *q, block *m)
 {
     int heads = DRAW_OF(q, 1, 2, 3, 4), d = draw(q, 1, 16), w = DRAW_OF(q, 7, 8, 16, 4, 5, 3);
     int side = w == 16 ? 1 : 3;
     *m = (block){.c = heads * d, .heads = heads, .w = w, .hidden = draw(q, 1, 60), .ny = w * draw(q, 1, side),
-                 .nx = w * draw(q, 1, side + 1), .half = q->p->bf16, .hot = draw(q, 0, 3) == 0};
+                 .nx = w * draw(q, 1, side + 1), .hot = draw(q, 0, 3) == 0};
+}
+
+static void block_new(problem *q, block *m)
+{
+    if (q->gpu && q->seed % 2)
+        block_sizes_wide(q, m);
+    else
+        block_sizes(q, m);
+    int w = m->w, heads = m->heads;
+    m->half = q->operand != ORIEL_F32;
+    m->pieces = q->seed % 3 == 0;
     m->shift = draw(q, 0, 2) ? w / 2 : draw(q, 0, w - 1);
     int          c = m->c, f = m->hidden, table = (2 * w - 1) * (2 * w - 1) * heads;
     const size_t sizes[13] = {c, c, 3 * c * c, 3 * c, c * c, c, c, c, f * c, f, c * f, c, table};
@@ -103,7 +125,7 @@ static int unrolled(const block *m, int y, int x)
 static void query(block *m, int h, int y, int x, double *out)
 {
     int    w = m->w, d = m->c / m->heads, n = w * w, wy = y / w * w, wx = x / w * w;
-    double s[256], top = -INFINITY, sum = 0;
+    double s[1024], top = -INFINITY, sum = 0;
     const double *q = m->wide + unrolled(m, y, x) * 3 * m->c + h * d;
     for (int j = 0; j < n; j++) {
         int           ky = wy + j / w, kx = wx + j % w;
@@ -153,36 +175,116 @@ static void render(block *m)
         m->x[i] += m->u[i], m->size = fmax(m->size, fabs(m->x[i]));
 }
 
-/* A run of the library's block; y and x may be one map. False if it failed. */
-static bool run_block(problem *q, const block *m, float *y, float *x)
+/* As many bytes of the GPU's L2 as pieces are cut for; what there were. */
+static size_t pieces_for(problem *q, size_t bytes)
+{
+    size_t before = 0;
+#if ORIEL_WITH_CUDA
+    if (q->gpu) {
+        before = q->gpu->cuda->l2;
+        q->gpu->cuda->l2 = bytes;
+    }
+#else
+    (void)q, (void)bytes;
+#endif
+    return before;
+}
+
+/* Queue the block; `recorded`: as a graph. What copies from the host cannot be one, and must say so. */
+static void queue(const block *m, run *r, op_map y, op_map x, const attn_block *b, bool recorded)
+{
+    const device_graphs *graphs = r->dev->is->graphs;
+    device_graph        *g = NULL;
+    if (!recorded || graphs->begin(r->dev)) {
+        attn_block_run(r, y, x, b, m->shift);
+        return;
+    }
+    attn_block_run(r, y, x, b, m->shift);
+    oriel_status s = graphs->end(r->dev, r->status ? NULL : &g);
+    if (r->status && strstr(oriel_error(), "graph") && (!m->half || m->c / m->heads > 96 || m->w > 16)) {
+        r->status = ORIEL_OK;
+        attn_block_run(r, y, x, b, m->shift);
+    }
+    if (g && !s)
+        s = graphs->play(r->dev, g);
+    if (s)
+        run_fail(r, s);
+    if (g)
+        graphs->free(r->dev, g);
+}
+
+static void run_packed(problem *q, const block *m, oriel_device *dev, const attn_block *b, float *y, float *x, bool recorded)
+{
+    int64_t       shape[3] = {m->ny, m->nx, m->c};
+    size_t        n = (size_t)(m->ny * m->nx * m->c);
+    float        *from = there_new(q, x, n), *to = x == y ? from : there_new(q, y, n);
+    op_map        out = {oriel_tensor_of(to, ORIEL_F32, 3, shape), 0, m->ny};
+    op_map        in = {oriel_tensor_of(from, ORIEL_F32, 3, shape), 0, m->ny};
+    run           plan = {.dev = dev, .planning = true}, r = {.dev = dev, .arena.gpu = q->gpu};
+    attn_block_run(&plan, out, in, b, m->shift);
+    if (oriel_arena_reserve(&r.arena, plan.arena.peak))
+        abort();
+    if (q->gpu) { /* scratch of NaN */
+        float *nan = zone_new(plan.arena.peak / sizeof(float) + 1);
+        run_fail(&r, oriel_memory_upload(dev, r.arena.base, nan, plan.arena.peak));
+        zone_free(nan);
+    }
+    queue(m, &r, out, in, b, recorded);
+    there_back(q, to, y, n);
+    if (x != y)
+        there_back(q, from, x, n);
+    if (r.status || r.arena.peak != plan.arena.peak)
+        fault(q, "the run failed or took other memory than planned: %s", r.status ? oriel_error() : "");
+    oriel_arena_free(&r.arena);
+    there_free(q, from);
+    if (x != y)
+        there_free(q, to);
+}
+
+/* A run of the library's block; y and x may be one map. On a GPU by the way that the operation's name has behind a dash. */
+static void run_block(problem *q, const block *m, float *y, float *x, bool recorded)
 {
     attn_block      b;
-    oriel_device   *dev;
+    oriel_device   *dev = device_of(q);
     attn_block_data d = m->d;
-    int64_t         shape[3] = {m->ny, m->nx, m->c};
+    const char     *way = strchr(q->op, '-');
     float          *qkv = zone_new(m->sizes[QKV]), *bias = zone_new(m->sizes[QKV_BIAS]); /* get scaled */
     memcpy(qkv, m->weights[QKV], m->sizes[QKV] * sizeof *qkv);
     memcpy(bias, m->weights[QKV_BIAS], m->sizes[QKV_BIAS] * sizeof *bias);
     d.qkv = qkv, d.qkv_bias = bias;
-    oriel_cpu_mask(q->mask);
-    if (oriel_device_open(&dev, &(oriel_device_options){.threads = 2}) || attn_block_pack(dev, &b, &d, m->half ? ORIEL_BF16 : ORIEL_F32))
+    if (way)
+        setenv("ORIEL_BLOCK", way + 1, 1);
+    if (attn_block_pack(dev, &b, &d, q->operand)) {
+        fprintf(stderr, "checkops: %s\n", oriel_error());
         abort();
-    oriel_cpu_mask(~0u);
-    op_map out = {oriel_tensor_of(y, ORIEL_F32, 3, shape), 0, m->ny};
-    op_map in = {oriel_tensor_of(x, ORIEL_F32, 3, shape), 0, m->ny};
-    run    plan = {.dev = dev, .planning = true}, r = {.dev = dev};
-    attn_block_run(&plan, out, in, &b, m->shift);
-    if (oriel_arena_reserve(&r.arena, plan.arena.peak))
-        abort();
-    attn_block_run(&r, out, in, &b, m->shift);
-    if (r.status || r.arena.peak != plan.arena.peak)
-        fault(q, "the run failed or took other memory than planned");
-    oriel_arena_free(&r.arena);
+    }
+    unsetenv("ORIEL_BLOCK");
+    size_t l2 = m->pieces ? pieces_for(q, 1) : 0;
+    run_packed(q, m, dev, &b, y, x, recorded);
+    if (m->pieces)
+        pieces_for(q, l2);
     attn_block_unpack(dev, &b);
-    oriel_device_free(&dev);
+    device_done(q, dev);
     zone_free(qkv);
     zone_free(bias);
-    return !r.status;
+}
+
+/* float: four products, softmax and norms behind each other. 16 bits: rms, four products; logits are off by half a step
+ * of their size, which softmax makes relative. */
+static void judge(problem *q, const block *m, const float *y)
+{
+    size_t n = (size_t)(m->ny * m->nx * m->c);
+    double error = 0, square = 0, step = q->operand == ORIEL_F16 ? 0x1p-11 : 0x1p-8;
+    double bound = EPS * m->size * (8 + m->top + 6 * sqrt(m->c) + 2 * sqrt(m->hidden) + 2 * m->w) * 2;
+    for (size_t i = 0; i < n; i++) {
+        double off = (double)y[i] - m->x[i];
+        if (!m->half)
+            expect(q, (double)y[i], m->x[i], bound, "pixel, channel", (int)i / m->c, (int)i % m->c);
+        error += off * off / (double)n;
+        square += m->x[i] * m->x[i] / (double)n;
+    }
+    if (m->half)
+        expect(q, sqrt(error), 0, step * sqrt(square) * (2 + 0.25 * m->top), "rms", 0, 0);
 }
 
 static void check_block(problem *q)
@@ -193,28 +295,22 @@ static void check_block(problem *q)
     float *x = zone_new(n), *y = zone_new(n), *keep = zone_new(n);
     for (size_t i = 0; i < n; i++)
         m.x[i] = (double)(keep[i] = x[i] = 2 * draw_sample(q));
-    run_block(q, &m, y, x);
+    run_block(q, &m, y, x, false);
     if (memcmp(x, keep, n * sizeof *x))
         fault(q, "its input was changed");
     render(&m);
-    /* float: four products, softmax and norms behind each other. bf16: rms, four products. */
-    double error = 0, square = 0;
-    double bound = EPS * m.size * (8 + m.top + 6 * sqrt(m.c) + 2 * sqrt(m.hidden) + 2 * m.w) * 2;
-    for (size_t i = 0; i < n; i++) {
-        double off = (double)y[i] - m.x[i];
-        if (!m.half)
-            expect(q, (double)y[i], m.x[i], bound, "pixel, channel", (int)i / m.c, (int)i % m.c);
-        error += off * off / (double)n;
-        square += m.x[i] * m.x[i] / (double)n;
-    }
-    /* bf16: logits are off by 2^-9 of their size, which softmax makes relative */
-    if (m.half)
-        expect(q, sqrt(error), 0, 0x1p-8 * sqrt(square) * (2 + 0.25 * m.top), "rms", 0, 0);
-    run_block(q, &m, x, x);
+    judge(q, &m, y);
+    run_block(q, &m, x, x, false);
     if (memcmp(x, y, n * sizeof *x))
         fault(q, "in place gives other bits");
     if (!zone_whole(x, n) || !zone_whole(y, n))
         fault(q, "wrote beside its map");
+    if (q->gpu) {
+        memcpy(x, keep, n * sizeof *x);
+        run_block(q, &m, x, x, true);
+        if (memcmp(x, y, n * sizeof *x))
+            fault(q, "as a graph it gives other bits");
+    }
     zone_free(x);
     zone_free(y);
     zone_free(keep);
@@ -223,5 +319,6 @@ static void check_block(problem *q)
 
 const checkop checkops_block[] = {
     {"block", 60, FLOATS | HALVES | DEVICE, check_block, NULL},
+    {"block-parts", 60, FLOATS | HALVES | DEVICE | GPU, check_block, NULL},
     {0},
 };

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Window block on a GPU from parts: norm, products by cuBLASLt, attention from attn_cuda.h, GELU.
+ * Window block on a GPU from parts: norm, products, attention from attn_cuda.h, GELU.
  *
  * Contract: any window, C to 1024, heads of up to 256 channels, F32, F16, BF16; x and y packed.
+ * Products: of 16 bits by block_linear.cu, with the norm before and GELU or the residual behind (LADDER.md has
+ *   cuBLASLt's figures); of f32 by cuBLASLt.
  * Layout: operands are padded with zeros to multiples of 8: channels (Cp), hidden (Fp), and each head's channels
  *   (Dp), so that attention reads q, k, v from the product's (tokens, 3, H, Dp) in copies of 16 bytes and leaves
  *   (tokens, H, Dp) to the projection, whose weights have zeros in those columns. Maps are f32, and what a product
- *   adds to one is never rounded.
+ *   adds to one is never rounded. A norm's gamma and beta are part of the weights behind it.
  * Work: pieces of whole rows of windows, which see no other piece: [0, shift + k w) in the grid that begins at
  *   `shift`, then k w rows at a time, the last one cut at the end. Swin's -100 is the law's "not seen": that differs
  *   by exp(-100) of a weight.
@@ -21,14 +23,20 @@
 
 enum { DIM_MAX = ATTN_DIM_MAX, PAD = 8 };
 
+/* A dense layer: the one for F32 or the other. */
+typedef struct layer {
+    cuda_linear       full;
+    cuda_block_linear half;
+} layer;
+
 typedef struct weights {
     int         dim, head, cp, fp; /* D, Dp, Cp, Fp */
     oriel_dtype operand;
     float       eps;
+    bool        normed; /* products norm what they read */
     void       *memory; /* on the GPU, with all that follows */
-    float      *norm[2]; /* gamma (Cp), beta (Cp) */
-    float      *bias;    /* (H, 1, 2w - 1, 2w - 1) by query - key */
-    cuda_linear qkv, proj, fc1, fc2;
+    float      *bias;   /* (H, 1, 2w - 1, 2w - 1) by query - key */
+    layer       qkv, proj, fc1, fc2;
 } weights;
 
 static int padded(int n)
@@ -81,41 +89,58 @@ static size_t spread_at(spread s, int i)
     return (size_t)(i / s.n) * (size_t)s.room + (size_t)(i % s.n);
 }
 
-/* A layer whose outputs and inputs lie as `rows` and `columns` say. */
-static void pile_linear(pile *p, cuda_linear *l, const float *w, const float *bias, spread rows, spread columns,
-                        oriel_dtype operand, oriel_dtype out)
+/* A layer as the checkpoint has it, (n, k) and (n); on the norm of its inputs, if there is one. */
+typedef struct source {
+    const float *w, *bias, *gamma, *beta;
+    spread       rows, columns;
+} source;
+
+static float source_bias(const source *f, int i)
 {
-    int n = rows.parts * rows.n, k = columns.parts * columns.n;
-    *l = (cuda_linear){.n = rows.parts * rows.room, .k = columns.parts * columns.room, .operand = operand, .out = out};
-    unsigned char *to = pile_take(p, (size_t)l->n * (size_t)l->k, operand, &l->w);
-    for (int i = 0; to && i < n; i++)
-        for (int j = 0; j < k; j++)
-            put(to, operand, spread_at(rows, i) * (size_t)l->k + spread_at(columns, j), w[(size_t)i * (size_t)k + (size_t)j]);
-    to = pile_take(p, (size_t)l->n, out, &l->bias);
-    for (int i = 0; to && i < n; i++)
-        put(to, out, spread_at(rows, i), bias[i]);
+    int    k = f->columns.parts * f->columns.n;
+    double sum = (double)f->bias[i];
+    for (int j = 0; f->beta && j < k; j++)
+        sum += (double)f->w[(size_t)i * (size_t)k + (size_t)j] * (double)f->beta[j];
+    return (float)sum;
 }
 
-static void pile_norm(pile *p, float **there, const float *gamma, const float *beta, int c, int cp)
+static void pile_layer(pile *p, layer *l, const source *f, oriel_dtype operand, bool normed)
 {
-    unsigned char *to = pile_take(p, 2 * (size_t)cp, ORIEL_F32, there);
-    for (int i = 0; to && i < c; i++) {
-        put(to, ORIEL_F32, (size_t)i, gamma[i]);
-        put(to, ORIEL_F32, (size_t)(cp + i), beta[i]);
-    }
+    int n = f->rows.parts * f->rows.n, k = f->columns.parts * f->columns.n;
+    int rows = f->rows.parts * f->rows.room, columns = f->columns.parts * f->columns.room;
+    cuda_block_linear half = cuda_block_linear_of(rows, normed ? k : columns, operand == ORIEL_BF16, normed);
+    bool   full = operand == ORIEL_F32;
+    size_t count = full ? (size_t)rows * (size_t)columns : (size_t)half.groups * (size_t)half.steps * 1024;
+    const void    *w, *bias;
+    unsigned char *to = pile_take(p, count, operand, &w);
+    for (int i = 0; to && i < n; i++)
+        for (int j = 0; j < k; j++) {
+            size_t r = spread_at(f->rows, i), c = spread_at(f->columns, j);
+            put(to, operand, full ? r * (size_t)columns + c : cuda_block_linear_at(&half, (int)r, (int)c),
+                f->w[(size_t)i * (size_t)k + (size_t)j] * (f->gamma ? f->gamma[j] : 1));
+        }
+    to = pile_take(p, full ? (size_t)rows : (size_t)half.groups * 32, ORIEL_F32, &bias);
+    for (int i = 0; to && i < n; i++)
+        put(to, ORIEL_F32, spread_at(f->rows, i), source_bias(f, i));
+    half.w = w;
+    half.bias = bias;
+    l->half = half;
+    l->full = (cuda_linear){.n = rows, .k = columns, .operand = operand, .out = operand, .w = w, .bias = bias};
 }
 
 static void pile_weights(pile *p, weights *w, const attn_block_data *d)
 {
     const spread c = {1, d->c, d->c}, padded_c = {1, d->c, w->cp}, f = {1, d->hidden, w->fp};
-    const spread qkv = {3 * d->heads, w->dim, w->head}, heads = {d->heads, w->dim, w->head};
+    const spread split = {3 * d->heads, w->dim, w->head}, heads = {d->heads, w->dim, w->head};
+    const source qkv = {d->qkv, d->qkv_bias, d->norm1_gamma, d->norm1_beta, split, padded_c};
+    const source proj = {d->proj, d->proj_bias, NULL, NULL, c, heads};
+    const source fc1 = {d->fc1, d->fc1_bias, d->norm2_gamma, d->norm2_beta, f, padded_c};
+    const source fc2 = {d->fc2, d->fc2_bias, NULL, NULL, c, f};
     size_t       offsets = (size_t)(2 * d->window - 1) * (size_t)(2 * d->window - 1), h = (size_t)d->heads;
-    pile_norm(p, &w->norm[0], d->norm1_gamma, d->norm1_beta, d->c, w->cp);
-    pile_norm(p, &w->norm[1], d->norm2_gamma, d->norm2_beta, d->c, w->cp);
-    pile_linear(p, &w->qkv, d->qkv, d->qkv_bias, qkv, padded_c, w->operand, w->operand);
-    pile_linear(p, &w->proj, d->proj, d->proj_bias, c, heads, w->operand, ORIEL_F32);
-    pile_linear(p, &w->fc1, d->fc1, d->fc1_bias, f, padded_c, w->operand, w->operand);
-    pile_linear(p, &w->fc2, d->fc2, d->fc2_bias, c, f, w->operand, ORIEL_F32);
+    pile_layer(p, &w->qkv, &qkv, w->operand, w->normed);
+    pile_layer(p, &w->proj, &proj, w->operand, false);
+    pile_layer(p, &w->fc1, &fc1, w->operand, w->normed);
+    pile_layer(p, &w->fc2, &fc2, w->operand, false);
     unsigned char *to = pile_take(p, offsets * h, ORIEL_F32, &w->bias);
     for (size_t i = 0; to && i < offsets * h; i++)
         put(to, ORIEL_F32, i % h * offsets + i / h, d->bias_table[i]);
@@ -134,6 +159,7 @@ static oriel_status pack(oriel_device *dev, attn_block *b, const attn_block_data
     w->fp = padded(d->hidden);
     w->operand = operand;
     w->eps = d->eps;
+    w->normed = operand != ORIEL_F32 && d->c <= CUDA_BLOCK_NORMED;
     pile_weights(&p, w, d);
     b->bytes = p.used;
     if ((s = oriel_memory_alloc(dev, &w->memory, b->bytes)))
@@ -216,19 +242,36 @@ static oriel_status attend(oriel_device *dev, const attn_block *b, const piece *
     return (s = attn_prepare(&j, &a, &io)) ? s : attn_cuda_run(&j, dev);
 }
 
+/* to = layer(norm of from), then GELU; by way of p->narrow if that is two steps. */
+static oriel_status normed(oriel_device *dev, const weights *w, const layer *l, const piece *p, int c, const float *from,
+                           cuda_block_form form)
+{
+    oriel_status s;
+    if (w->normed)
+        return cuda_block_linear_normed(dev, &l->half, form, p->tokens, p->wide, from, w->eps);
+    if ((s = cuda_block_norm(dev, p->narrow, w->operand, from, p->tokens, c, w->cp, w->eps)))
+        return s;
+    if (w->operand != ORIEL_F32)
+        return cuda_block_linear_run(dev, &l->half, form, p->tokens, p->wide, p->narrow, NULL);
+    s = cuda_linear_run(dev, &l->full, p->tokens, p->wide, p->narrow, NULL);
+    return s || form != CUDA_BLOCK_GELU ? s : cuda_block_gelu(dev, p->wide, p->tokens * l->full.n);
+}
+
+/* y = layer(from) + add */
+static oriel_status added(oriel_device *dev, const weights *w, const layer *l, const piece *p, const void *from, const float *add)
+{
+    return w->operand == ORIEL_F32 ? cuda_linear_run(dev, &l->full, p->tokens, p->y, from, add)
+                                   : cuda_block_linear_run(dev, &l->half, CUDA_BLOCK_ADD, p->tokens, p->y, from, add);
+}
+
 static oriel_status run_piece(oriel_device *dev, const attn_block *b, const piece *p)
 {
     const weights *w = b->packed;
     oriel_status   s;
-    if ((s = cuda_block_norm(dev, p->narrow, w->operand, p->x, p->tokens, b->c, w->cp, w->norm[0], w->norm[0] + w->cp, w->eps)) ||
-        (s = cuda_linear_run(dev, &w->qkv, p->tokens, p->wide, p->narrow, NULL)) ||
-        (s = attend(dev, b, p)) ||
-        (s = cuda_linear_run(dev, &w->proj, p->tokens, p->y, p->narrow, p->x)) ||
-        (s = cuda_block_norm(dev, p->narrow, w->operand, p->y, p->tokens, b->c, w->cp, w->norm[1], w->norm[1] + w->cp, w->eps)) ||
-        (s = cuda_linear_run(dev, &w->fc1, p->tokens, p->wide, p->narrow, NULL)) ||
-        (s = cuda_block_gelu(dev, p->wide, w->operand, p->tokens * w->fp)))
+    if ((s = normed(dev, w, &w->qkv, p, b->c, p->x, CUDA_BLOCK_HALF)) || (s = attend(dev, b, p)) ||
+        (s = added(dev, w, &w->proj, p, p->narrow, p->x)) || (s = normed(dev, w, &w->fc1, p, b->c, p->y, CUDA_BLOCK_GELU)))
         return s;
-    return cuda_linear_run(dev, &w->fc2, p->tokens, p->y, p->wide, p->y);
+    return added(dev, w, &w->fc2, p, p->wide, p->y);
 }
 
 static void run_block(run *r, op_map y, op_map x, const attn_block *b, int shift, void *scratch)
