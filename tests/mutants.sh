@@ -3,7 +3,7 @@
 # The test of the tests: breaks the library in one place at a time, in a copy of the tree; the named
 # test must fail each time. The list is tests/mutants.txt.
 # usage: mutants.sh [PATTERN]     PATTERN: only the rows that match it (grep -E)
-# Rows whose test ends with -cuda need a GPU and nvcc, and are left out where there is none.
+# Rows whose test ends in cuda need a GPU and nvcc, and are left out where there is none.
 #   MUTANTS_CMAKE: more options for cmake, such as -DORIEL_PNG=OFF
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -21,8 +21,8 @@ cuda=OFF
 if nvidia-smi -L 2>/dev/null | grep -q GPU; then
     cuda=ON
 else
-    left_out=$(grep -c '-cuda *$' "$tmp/rows")
-    grep -v '-cuda *$' "$tmp/rows" >"$tmp/host" || { echo 'skipped: no GPU here'; exit 77; }
+    left_out=$(grep -c '[-_]cuda *$' "$tmp/rows")
+    grep -v '[-_]cuda *$' "$tmp/rows" >"$tmp/host" || { echo 'skipped: no GPU here'; exit 77; }
     mv "$tmp/host" "$tmp/rows"
     [ "$left_out" = 0 ] || echo "$left_out mutants of CUDA are left out: no GPU here"
 fi

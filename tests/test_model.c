@@ -112,6 +112,39 @@ static void test_peak(const swinir_net *n)
     free(out);
 }
 
+/* Where memory ends the text says what is free and which square picture that is enough for: it is, and one window
+ * more is not. */
+static void test_too_large(void)
+{
+    oriel_device *dev = NULL;
+    oriel_model  *m = NULL;
+    float        *in = picture(16 * 16 * 3), *out = picture(32 * 32 * 3);
+    double        takes = 0, free_mib = 0, mib = 1048576;
+    long long     side = 0, again = 0;
+    oriel_plan    plan = {0};
+    CHECK(swinir_net_write(&small, path, NULL));
+    CHECK_OK(oriel_device_open(&dev, &(oriel_device_options){.threads = 1}));
+    CHECK_OK(oriel_model_open(&m, dev, path, NULL));
+    oriel_alloc_fail_at(1);
+    CHECK_FAILS(oriel_model_run(m, tensor4(in, 1, 16, 16, 3), tensor4(out, 1, 32, 32, 3), NULL), ORIEL_E_NOMEM);
+    oriel_alloc_fail_at(0);
+    CHECK_INT(sscanf(oriel_error(), "run: a picture of 16 x 16 takes %lf MiB beside input and output, where %lf MiB", &takes,
+                     &free_mib), ==, 2);
+    const char *enough = strstr(oriel_error(), "enough for ");
+    CHECK(enough && sscanf(enough, "enough for %lld x %lld", &side, &again) == 2 && side == again && side > 16);
+    CHECK_OK(oriel_model_plan(m, (int64_t[]){1, 16, 16, 3}, &plan));
+    CHECK_NUM(fabs((double)plan.activation_bytes / mib - takes), <=, 0.051);
+    CHECK_OK(oriel_model_plan(m, (int64_t[]){1, side, side, 3}, &plan));
+    CHECK_NUM((double)plan.activation_bytes / mib, <=, free_mib + 0.051);
+    CHECK_OK(oriel_model_plan(m, (int64_t[]){1, side + 8, side + 8, 3}, &plan));
+    CHECK_NUM((double)plan.activation_bytes / mib, >, free_mib - 0.051);
+    CHECK_OK(oriel_model_run(m, tensor4(in, 1, 16, 16, 3), tensor4(out, 1, 32, 32, 3), NULL));
+    oriel_model_free(&m);
+    oriel_device_free(&dev);
+    free(in);
+    free(out);
+}
+
 /* ---- progress ------------------------------------------------------------------------------- */
 
 typedef struct listener {
@@ -324,6 +357,7 @@ int main(void)
     test_peak(&shuffle);
     test_peak(&nearest);
     test_peak(&none);
+    test_too_large();
     test_progress();
     test_arguments();
     test_wrong_checkpoints();
