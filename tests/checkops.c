@@ -202,8 +202,9 @@ static const level levels[] = {
 static const level levels_cuda[] = {{.name = "f32", .operand = ORIEL_F32},
                                     {.name = "bf16", .operand = ORIEL_BF16},
                                     {.name = "f16", .operand = ORIEL_F16}};
-enum { LEVELS = sizeof levels / sizeof *levels, LEVELS_CUDA = 3, PARTS = 3 };
-static const checkop *const parts[PARTS] = {checkops_panel, checkops_core, checkops_block};
+enum { LEVELS = sizeof levels / sizeof *levels, LEVELS_CUDA = sizeof levels_cuda / sizeof *levels_cuda };
+static const checkop *const parts[] = {checkops_panel, checkops_core, checkops_block, NULL};
+static const checkop *const parts_cuda[] = {checkops_core, checkops_block, checkops_cuda, NULL};
 
 typedef struct wanted {
     const char *op, *level;
@@ -245,6 +246,11 @@ static void check(const checkop *o, const level *l, const wanted *w)
     for (int i = 1; i <= seeds; i++) {
         problem q = problem_of(o, l, w, w->seed ? w->seed : (unsigned)i);
         o->check(&q);
+        if (q.skipped) {
+            printf("%-10s %-12s skipped: %s\n", o->name, name_of(l), oriel_error());
+            test_skipped++;
+            return;
+        }
         *(q.faults ? &test_failed : &test_passed) += 1;
         worst = fmax(worst, q.worst);
         if (w->seed)
@@ -319,8 +325,8 @@ int main(int argc, char **argv)
         return 77;
     }
     double peak = w.bench && !w.cuda ? 1e9 * bench_peak(1) : 0;
-    for (int k = w.cuda ? 1 : 0; k < PARTS; k++) /* a GPU: no panels */
-        for (const checkop *o = parts[k]; o->name; o++)
+    for (const checkop *const *part = w.cuda ? parts_cuda : parts; *part; part++)
+        for (const checkop *o = *part; o->name; o++)
             for (int i = 0; i < (w.cuda ? LEVELS_CUDA : LEVELS); i++) {
                 const level *l = w.cuda ? &levels_cuda[i] : &levels[i];
                 if (takes(o, l, &w))

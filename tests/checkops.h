@@ -22,6 +22,7 @@ typedef struct problem {
     unsigned         seed;
     uint64_t         drawn;  /* numbers drawn so far */
     int              faults; /* of this problem */
+    bool             skipped; /* oriel_error() says what is missing */
     double           worst;  /* error over bound */
     char             what[160];
 } problem;
@@ -66,7 +67,7 @@ typedef struct checkop {
     double (*bench)(const problem *q, double *seconds); /* flops of a call; or NULL */
 } checkop;
 
-extern const checkop checkops_panel[], checkops_core[], checkops_block[]; /* end with name NULL */
+extern const checkop checkops_panel[], checkops_core[], checkops_block[], checkops_cuda[]; /* end with name NULL */
 
 /* Time a call: the best of several, each long enough for the clock. */
 double best_of(void (*call)(void *), void *arg);

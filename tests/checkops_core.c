@@ -95,10 +95,10 @@ typedef struct convolution {
 
 static void convolution_new(problem *q, stage *s, convolution *m)
 {
-    *m = (convolution){.k = draw(q, 1, 36), .side = draw(q, 0, 3) ? 3 : 1,
+    *m = (convolution){.k = draw(q, 1, q->gpu && draw(q, 0, 3) == 0 ? 140 : 36), .side = draw(q, 0, 3) ? 3 : 1,
                        .height = draw(q, 1, 40), .width = draw(q, 0, 3) ? draw(q, 1, 30) : draw(q, 31, 140)};
     m->shuffle = draw(q, 0, 1) ? 0 : draw(q, 2, 4);
-    int r = m->shuffle ? m->shuffle : 1, c = draw(q, 1, m->shuffle ? 5 : 40), edge = m->side / 2;
+    int r = m->shuffle ? m->shuffle : 1, c = draw(q, 1, m->shuffle ? 5 : q->gpu && m->k > 36 ? 140 : 40), edge = m->side / 2;
     m->n = c * r * r;
     size_t weights = (size_t)(m->n * m->k * m->side * m->side);
     m->w = zone_new(weights), m->bias = zone_new((size_t)m->n);

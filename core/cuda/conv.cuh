@@ -11,6 +11,18 @@ static __device__ __forceinline__ float conv_act(const conv_args &a, float v, fl
     return a.leaky != 0.f && v < 0.f ? v * a.leaky : v;
 }
 
+/* A place of y that takes four outputs at once, for maps that are not shuffled. */
+static __device__ __forceinline__ size_t conv_place(const conv_args &a, int row, int col, int n)
+{
+    return ((size_t)(row - a.y_y0) * (size_t)a.y_cols + (size_t)col) * (size_t)a.c + (size_t)n;
+}
+
+static __device__ __forceinline__ float4 conv_act4(const conv_args &a, float4 v, int n)
+{
+    float4 b = *(const float4 *)(a.bias + n);
+    return make_float4(conv_act(a, v.x, b.x), conv_act(a, v.y, b.y), conv_act(a, v.z, b.z), conv_act(a, v.w, b.w));
+}
+
 /* Outputs n .. n + 3 of pixel (row, col), n being a multiple of 4: bias, LeakyReLU, PixelShuffle, add; what lies outside
  * of y is left out. */
 static __device__ __forceinline__ void conv_store4(const conv_args &a, int row, int col, int n, float4 v)
@@ -18,8 +30,7 @@ static __device__ __forceinline__ void conv_store4(const conv_args &a, int row, 
     int line = a.r * a.c; /* outputs of a row of the pixel's r x r */
     if (row >= a.row + a.rows || col >= a.cols || n >= a.n)
         return;
-    float4 b = *(const float4 *)(a.bias + n);
-    v = make_float4(conv_act(a, v.x, b.x), conv_act(a, v.y, b.y), conv_act(a, v.z, b.z), conv_act(a, v.w, b.w));
+    v = conv_act4(a, v, n);
     if (a.write4) {
         int i = a.r > 1 ? n / line : 0, y = row * a.r + i - a.y_y0;
         if (y < 0 || y >= a.y_rows)

@@ -81,7 +81,7 @@ template <typename T, int EDGE>
 static __device__ __forceinline__ void read_pixels(const conv_args &a, uint4 *xs, int row, int col, int k)
 {
     typedef halo<EDGE> h;
-#pragma unroll 3
+#pragma unroll 2
     for (int i = (int)threadIdx.x; i < h::PIXELS * PIECES; i += THREADS) {
         int  pixel = i / PIECES, piece = i % PIECES, y = row - EDGE + pixel / h::SIDE, x = col - EDGE + pixel % h::SIDE;
         bool there = y >= 0 && y < a.height && x >= 0 && x < a.width && y < a.row + a.rows + EDGE;
@@ -135,6 +135,58 @@ static __device__ __forceinline__ float4 gather4(const float s[4], bool odd)
     return odd ? make_float4(a, b, s[2], s[3]) : make_float4(s[0], s[1], a, b);
 }
 
+/* Two rows of 16 pixels with 8 N8 outputs each, of maps that are not shuffled. What is added is read before anything is
+ * written, so that these reads do not wait for each other. */
+template <int N8>
+static __device__ __forceinline__ void store_rows(const conv_args &a, float4 (&v)[2][N8], int row, int col, int n)
+{
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int j = 0; j < N8; j++)
+            if (row + i < a.row + a.rows && n + 8 * j < a.n) {
+                v[i][j] = conv_act4(a, v[i][j], n + 8 * j);
+                if (a.add) {
+                    float4 s = *(const float4 *)(a.add + conv_place(a, row + i, col, n + 8 * j));
+                    v[i][j] = make_float4(v[i][j].x + s.x, v[i][j].y + s.y, v[i][j].z + s.z, v[i][j].w + s.w);
+                }
+            }
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int j = 0; j < N8; j++)
+            if (row + i < a.row + a.rows && n + 8 * j < a.n)
+                *(float4 *)(a.y + conv_place(a, row + i, col, n + 8 * j)) = v[i][j];
+}
+
+/* A warp's R rows. */
+template <int R, int N8>
+static __device__ __forceinline__ void store(const conv_args &a, const float (&sum)[R][N8][4], int row, int col, int n)
+{
+    int lane = (int)threadIdx.x % 32;
+    col += lane / 4 + lane % 2 * 8;
+    n += lane % 4 / 2 * 4;
+#pragma unroll
+    for (int two = 0; two < R; two += 2) {
+        float4 v[2][N8];
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+#pragma unroll
+            for (int j = 0; j < N8; j++)
+                v[i][j] = gather4(sum[two + i][j], lane % 2);
+        if (a.r == 1 && a.write4) {
+            if (col < a.cols)
+                store_rows<N8>(a, v, row + two, col, n);
+            continue;
+        }
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+#pragma unroll
+            for (int j = 0; j < N8; j++)
+                conv_store4(a, row + two + i, col, n + 8 * j, v[i][j]);
+    }
+}
+
 template <typename T, int NT, int WN, int SIDE>
 __global__ void __launch_bounds__(THREADS, 2) conv_mma_kernel(const __grid_constant__ conv_args a)
 {
@@ -143,7 +195,7 @@ __global__ void __launch_bounds__(THREADS, 2) conv_mma_kernel(const __grid_const
     uint4   *xs = shared, *ws = shared + PIECES * halo<EDGE>::PLANE;
     uint32_t xs_at = (uint32_t)__cvta_generic_to_shared(xs), ws_at = (uint32_t)__cvta_generic_to_shared(ws);
     int      row = a.row + (int)blockIdx.z * ROWS, col = (int)blockIdx.y * COLS, n = (int)blockIdx.x * NT;
-    int      warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, warp_row = warp / WN * R, warp_n = warp % WN * (NT / WN);
+    int      warp = (int)threadIdx.x / 32, warp_row = warp / WN * R, warp_n = warp % WN * (NT / WN);
     float    sum[R][N8][4] = {};
     const uint4 *w = (const uint4 *)a.w + (size_t)blockIdx.x * (size_t)((a.k + CONV_MMA_K - 1) / CONV_MMA_K) * (TAPS * PIECES * NT);
     for (int k = 0; k < a.k; k += CONV_MMA_K, w += TAPS * PIECES * NT) {
@@ -157,12 +209,7 @@ __global__ void __launch_bounds__(THREADS, 2) conv_mma_kernel(const __grid_const
         for (int i = 0; i < halves; i++)
             multiply<T, NT, WN, SIDE>(sum, xs_at, ws_at, warp_row, warp_n, i);
     }
-#pragma unroll
-    for (int i = 0; i < R; i++)
-#pragma unroll
-        for (int j = 0; j < N8; j++)
-            conv_store4(a, row + warp_row + i, col + lane / 4 + lane % 2 * 8, n + warp_n + 8 * j + lane % 4 / 2 * 4,
-                        gather4(sum[i][j], lane % 2));
+    store<R, N8>(a, sum, row + warp_row, col, n + warp_n);
 }
 
 template <typename T, int NT, int WN, int SIDE> static oriel_status launch(const conv_args *a, cudaStream_t stream)

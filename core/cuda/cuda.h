@@ -32,6 +32,7 @@ typedef struct cuda_device {
     size_t                            scratch_bytes;
     cuda_ring                         ring;
     struct cuda_linears              *linears; /* linear.h */
+    struct cuda_dnn                  *dnn;     /* conv.h */
 } cuda_device;
 
 /* Set the error text, "what: CUDA's name of the error (its sentence)", and return its status:

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include "core/cuda/conv.h"
 #include "core/cuda/linear.h"
 #include "core/ops.h"
 
@@ -114,6 +115,7 @@ static void close_gpu(oriel_device *d)
         cudaFree(d->cuda->scratch);
         cuda_ring_free(&d->cuda->ring);
         cuda_linears_free(d->cuda->linears);
+        cuda_dnn_free(d->cuda->dnn);
         cudaStreamDestroy(d->cuda->stream);
         (void)cudaGetLastError();
     }

@@ -7,6 +7,9 @@
  */
 #include "core/cuda/ops_kernels.h"
 
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include "core/cuda/cuda.h"
 
 enum { THREADS = 256 };
@@ -179,4 +182,75 @@ extern "C" oriel_status input_kernel(const op_input_call *c, cudaStream_t stream
     memcpy(a.mean, c->mean, sizeof a.mean);
     input_map<<<(unsigned)oriel_ceil_div(a.count, THREADS), THREADS, 0, stream>>>(a);
     return cuda_launched("input_map");
+}
+
+/* ---- casts round about a library's convolution -------------------------------------------- */
+
+static __device__ __forceinline__ void put(float *to, float v)
+{
+    *to = v;
+}
+static __device__ __forceinline__ void put(__nv_bfloat16 *to, float v)
+{
+    *to = __float2bfloat16_rn(v);
+}
+static __device__ __forceinline__ void put(__half *to, float v)
+{
+    *to = __float2half_rn(v);
+}
+static __device__ __forceinline__ float get(const float *from)
+{
+    return *from;
+}
+static __device__ __forceinline__ float get(const __nv_bfloat16 *from)
+{
+    return __bfloat162float(*from);
+}
+static __device__ __forceinline__ float get(const __half *from)
+{
+    return __half2float(*from);
+}
+
+template <typename T>
+__global__ void __launch_bounds__(THREADS) cast_map(T *to, int channels, const float *from, int c, int64_t count)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, k = i % channels;
+    if (i < count)
+        put(to + i, k < c ? from[i / channels * c + k] : 0.f);
+}
+
+template <typename T>
+__global__ void __launch_bounds__(THREADS) bias_map(float *to, int c, const T *from, int channels, const float *bias, int64_t count)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, k = i % c;
+    if (i < count)
+        to[i] = get(from + i / c * channels + k) + bias[k];
+}
+
+extern "C" oriel_status cast_kernel(void *to, int channels, oriel_dtype type, const float *from, int c, int64_t pixels,
+                                    cudaStream_t stream)
+{
+    int64_t  count = pixels * channels;
+    unsigned blocks = (unsigned)oriel_ceil_div(count, THREADS);
+    if (type == ORIEL_BF16)
+        cast_map<<<blocks, THREADS, 0, stream>>>((__nv_bfloat16 *)to, channels, from, c, count);
+    else if (type == ORIEL_F16)
+        cast_map<<<blocks, THREADS, 0, stream>>>((__half *)to, channels, from, c, count);
+    else
+        cast_map<<<blocks, THREADS, 0, stream>>>((float *)to, channels, from, c, count);
+    return cuda_launched("cast_map");
+}
+
+extern "C" oriel_status bias_kernel(float *to, int c, const void *from, int channels, oriel_dtype type, const float *bias,
+                                    int64_t pixels, cudaStream_t stream)
+{
+    int64_t  count = pixels * c;
+    unsigned blocks = (unsigned)oriel_ceil_div(count, THREADS);
+    if (type == ORIEL_BF16)
+        bias_map<<<blocks, THREADS, 0, stream>>>(to, c, (const __nv_bfloat16 *)from, channels, bias, count);
+    else if (type == ORIEL_F16)
+        bias_map<<<blocks, THREADS, 0, stream>>>(to, c, (const __half *)from, channels, bias, count);
+    else
+        bias_map<<<blocks, THREADS, 0, stream>>>(to, c, (const float *)from, channels, bias, count);
+    return cuda_launched("bias_map");
 }

@@ -69,6 +69,11 @@ oriel_status norm_kernel(float *y, const float *x, const op_norm *w, int64_t pix
 oriel_status nearest2_kernel(op_map y, op_map x, cudaStream_t stream);
 oriel_status input_kernel(const op_input_call *c, cudaStream_t stream);
 
+/* (pixels, c) to (pixels, channels) of a type, zeros behind the last; and the way back, plus a bias. */
+oriel_status cast_kernel(void *to, int channels, oriel_dtype type, const float *from, int c, int64_t pixels, cudaStream_t stream);
+oriel_status bias_kernel(float *to, int c, const void *from, int channels, oriel_dtype type, const float *bias, int64_t pixels,
+                         cudaStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif
