@@ -4,7 +4,7 @@
  * the time from one wait for the device to the next, pictures in its memory, threads and peak left out.
  *
  *     bench_swinir [--device cpu|cuda] [--net light-x4,m-x4] [--size 256x256] [--threads 1,2]
- *                  [--precision f32,bf16,f16] [--runs 5] [--csv]
+ *                  [--precision f32,bf16,f16] [--runs 5] [--csv] [--stages]
  *
  * Weights are seeded noise of the official sizes: time does not depend on them. A row is the median
  * of the runs after three to warm up (CPU: one); GFLOP are those the network needs (2 a multiply-add, padding of
@@ -133,7 +133,7 @@ static bool write_checkpoint(const net *t, const char *path)
 typedef struct wish {
     const char *nets, *threads, *precision;
     int         width, height, runs;
-    bool        csv, cuda;
+    bool        csv, cuda, stages;
 } wish;
 
 enum { MAX_RUNS = 256 };
@@ -169,6 +169,39 @@ static oriel_status time_runs(oriel_device *dev, oriel_model *m, oriel_tensor x,
     return s;
 }
 
+typedef struct watch { /* the stages of a run, one by one */
+    oriel_device *dev;
+    double        began, seconds[8];
+    const char   *name[8];
+    int           count;
+} watch;
+
+static void on_stage(void *user, const char *name)
+{
+    watch *w = user;
+    int    i = 0;
+    if (oriel_device_sync(w->dev))
+        return;
+    while (i < w->count && strcmp(w->name[i], name) != 0)
+        i++;
+    if (i == 8)
+        return;
+    w->name[i] = name;
+    w->count += i == w->count;
+    w->seconds[i] += bench_now() - w->began;
+    w->began = bench_now();
+}
+
+static oriel_status print_stages(oriel_device *dev, oriel_model *m, oriel_tensor x, oriel_tensor y)
+{
+    watch        w = {.dev = dev, .began = bench_now()};
+    oriel_status s = oriel_model_run(m, x, y, &(oriel_run_options){.user = &w, .stage = on_stage});
+    for (int i = 0; i < w.count; i++)
+        printf("%s%s %.3f ms", i ? ", " : "# ", w.name[i], 1e3 * w.seconds[i]);
+    printf("\n");
+    return s ? s : oriel_device_sync(dev);
+}
+
 static oriel_status time_model(oriel_device *dev, oriel_model *m, const wish *w, oriel_plan *plan, double *seconds)
 {
     int64_t      shape[4] = {1, w->height, w->width, 3};
@@ -190,6 +223,8 @@ static oriel_status time_model(oriel_device *dev, oriel_model *m, const wish *w,
     if (!(s = oriel_memory_alloc(dev, &x.data, n_in * 4)) && !(s = oriel_memory_alloc(dev, &y.data, n_out * 4)) &&
         !(s = oriel_memory_upload(dev, x.data, in, n_in * 4)))
         s = time_runs(dev, m, x, y, w, t);
+    if (!s && w->stages)
+        s = print_stages(dev, m, x, y);
     *seconds = t[w->runs / 2];
     oriel_memory_free(dev, &x.data);
     oriel_memory_free(dev, &y.data);
@@ -266,6 +301,10 @@ int main(int argc, char **argv)
             w.csv = true;
             continue;
         }
+        if (!strcmp(argv[i], "--stages")) {
+            w.stages = true;
+            continue;
+        }
         if (!strcmp(argv[i], "--net"))
             w.nets = value;
         else if (!strcmp(argv[i], "--threads"))
@@ -280,7 +319,7 @@ int main(int argc, char **argv)
             w.cuda = value[1] == 'u';
         else {
             fprintf(stderr, "usage: bench_swinir [--device cpu|cuda] [--net light-x2,light-x4,m-x2,m-x4] [--size WxH]\n"
-                            "       [--threads N,N] [--precision f32,bf16,f16] [--runs 1..256] [--csv]\n");
+                            "       [--threads N,N] [--precision f32,bf16,f16] [--runs 1..256] [--csv] [--stages]\n");
             return 2;
         }
         i++;

@@ -79,8 +79,11 @@ def measure(args, net, threads):
     with torch.inference_mode():
         for name, run in runs.items():
             start = time.perf_counter()
+            if cuda:
+                torch.cuda.reset_peak_memory_stats()
             seconds(run, x, 3 if cuda else 1 if name == "eager" else 2)
-            print(f"# {net} {args.size} {name}: {time.perf_counter() - start:.1f} s to warm up", flush=True)
+            peak = f", peak {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB" if cuda else ""
+            print(f"# {net} {args.size} {name}: {time.perf_counter() - start:.1f} s to warm up{peak}", flush=True)
         for _ in range(args.rounds):
             for name, run in runs.items():
                 times[name] += seconds(run, x, 10 if cuda else 1)
