@@ -39,16 +39,22 @@ const attn_impl *attn_choose(const attn_job *j, unsigned cpu)
     }
 }
 
-oriel_status oriel_attn_run(oriel_device *dev, const oriel_attn *a, const oriel_attn_io *io)
+/* Checked at the door. */
+static oriel_status enter(attn_job *j, oriel_device *dev, const oriel_attn *a, const oriel_attn_io *io)
 {
-    attn_job         j;
-    oriel_status     s;
-    const attn_impl *impl;
     if (!dev)
         return oriel_fail(ORIEL_E_ARG, "attn: no device");
     if (!io)
         return oriel_fail(ORIEL_E_ARG, "attn: no tensors");
-    if ((s = attn_prepare(&j, a, io)))
+    return attn_prepare(j, a, io);
+}
+
+oriel_status oriel_attn_run(oriel_device *dev, const oriel_attn *a, const oriel_attn_io *io)
+{
+    attn_job         j;
+    const attn_impl *impl;
+    oriel_status     s = enter(&j, dev, a, io);
+    if (s)
         return s;
 #if ORIEL_WITH_CUDA
     if (dev->kind == ORIEL_CUDA)
@@ -57,6 +63,41 @@ oriel_status oriel_attn_run(oriel_device *dev, const oriel_attn *a, const oriel_
     if (!(impl = attn_choose(&j, dev->cpu)))
         return ORIEL_E_ARG;
     return impl->run(&j, dev->pool);
+}
+
+static double needed(const attn_job *j)
+{
+    double all = 0;
+    for (int h = 0; h < j->a.heads; h++) {
+        double pairs = 1;
+        for (int x = 0; x < 3; x++) {
+            double sum = 0;
+            for (int i = 0; i < j->a.extent[x]; i++)
+                sum += attn_span(j, h, x, i).count;
+            pairs *= sum;
+        }
+        all += pairs + (double)j->a.extra * (double)j->tokens +
+               (double)j->a.text * (double)(j->key_tokens + j->a.extra);
+    }
+    return all * j->a.batch * 2 * (j->a.dim + j->a.dim_v);
+}
+
+oriel_status oriel_attn_plan_run(oriel_device *dev, const oriel_attn *a, const oriel_attn_io *io, oriel_attn_plan *plan)
+{
+    attn_job         j;
+    const attn_impl *impl;
+    oriel_status     s = plan ? enter(&j, dev, a, io) : oriel_fail(ORIEL_E_ARG, "attn: no place for the plan");
+    if (s)
+        return s;
+    *plan = (oriel_attn_plan){.flops = j.a.lists || j.a.segments ? 0 : needed(&j)};
+#if ORIEL_WITH_CUDA
+    if (dev->kind == ORIEL_CUDA)
+        return attn_cuda_name(&plan->kernel, &j, dev);
+#endif
+    if (!(impl = attn_choose(&j, dev->cpu)))
+        return ORIEL_E_ARG;
+    plan->kernel = impl->name;
+    return ORIEL_OK;
 }
 
 void attn_load(float *dst, const oriel_tensor *t, int64_t at, int n)

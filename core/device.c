@@ -79,6 +79,12 @@ static oriel_status cpu_memory(oriel_device *d, size_t *free_bytes, size_t *all)
     return ORIEL_OK;
 }
 
+static oriel_status cpu_rates(oriel_device *d, double *flops, double *bytes)
+{
+    (void)flops, (void)bytes;
+    return oriel_fail(ORIEL_E_UNSUPPORTED, "%s: rates are measured of GPUs", d->name);
+}
+
 static bool cpu_reaches(oriel_device *d, const void *p)
 {
     (void)d, (void)p;
@@ -88,7 +94,7 @@ static bool cpu_reaches(oriel_device *d, const void *p)
 static const device_kind device_cpu = {.open = cpu_open, .close = cpu_close, .alloc = cpu_alloc,
                                        .dealloc = cpu_dealloc, .upload = cpu_copy, .download = cpu_copy,
                                        .sync = cpu_sync, .enter = cpu_sync, .memory = cpu_memory,
-                                       .reaches = cpu_reaches};
+                                       .rates = cpu_rates, .reaches = cpu_reaches};
 
 /* ---- any kind ----------------------------------------------------------------------------- */
 
@@ -208,4 +214,13 @@ oriel_status oriel_memory_info(oriel_device *dev, size_t *free_bytes, size_t *al
 oriel_status oriel_device_sync(oriel_device *dev)
 {
     return dev ? dev->is->sync(dev) : oriel_fail(ORIEL_E_ARG, "device: no device to wait for");
+}
+
+oriel_status oriel_device_rates(oriel_device *dev, double *flops, double *bytes)
+{
+    if (!dev || !flops || !bytes)
+        return oriel_fail(ORIEL_E_ARG, "device: no %s", dev ? "place for the rates" : "device");
+    *flops = *bytes = 0;
+    oriel_status s = dev->is->enter(dev);
+    return s ? s : dev->is->rates(dev, flops, bytes);
 }

@@ -30,6 +30,7 @@ typedef struct device_kind {
     oriel_status (*sync)(oriel_device *d);
     oriel_status (*enter)(oriel_device *d); /* before work is queued, at each public door */
     oriel_status (*memory)(oriel_device *d, size_t *free, size_t *all); /* bytes */
+    oriel_status (*rates)(oriel_device *d, double *flops, double *bytes);
     bool (*reaches)(oriel_device *d, const void *p); /* may its kernels touch p? true where none can tell */
     const device_graphs *graphs; /* NULL: none */
 } device_kind;

@@ -57,7 +57,17 @@ static void test_memory(oriel_device *d)
     CHECK_FAILS(oriel_memory_upload(d, p, NULL, 1), ORIEL_E_ARG);
     CHECK_FAILS(oriel_memory_download(d, NULL, p, 1), ORIEL_E_ARG);
     oriel_memory_free(d, &p);
-    bool host = !strncmp(oriel_device_name(d), "cpu", 3); /* whose memory the sanitizers watch */
+    double flops = 1, rate = 1;
+    bool   host = !strncmp(oriel_device_name(d), "cpu", 3); /* whose memory the sanitizers watch */
+    CHECK_FAILS(oriel_device_rates(d, &flops, NULL), ORIEL_E_ARG);
+    if (host) {
+        CHECK_FAILS(oriel_device_rates(d, &flops, &rate), ORIEL_E_UNSUPPORTED);
+        CHECK(flops == 0 && rate == 0);
+    } else {
+        CHECK_OK(oriel_device_rates(d, &flops, &rate));
+        CHECK(flops > 1e12 && flops < 1e16 && rate > 1e11 && rate < 1e14);
+        printf("bf16 products %.0f TFLOP/s, copies %.2f TB/s\n", flops / 1e12, rate / 1e12);
+    }
     oriel_alloc_fail_at(host);
     CHECK_FAILS(oriel_memory_alloc(d, &none, (size_t)1 << 60), ORIEL_E_NOMEM);
     oriel_alloc_fail_at(0);

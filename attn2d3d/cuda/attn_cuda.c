@@ -40,6 +40,16 @@ oriel_status attn_cuda_run(const attn_job *j, oriel_device *dev)
     return impl->run(j, dev);
 }
 
+oriel_status attn_cuda_name(const char **name, const attn_job *j, oriel_device *dev)
+{
+    const attn_cuda_impl *impl = NULL;
+    oriel_status          s;
+    if ((s = cuda_enter(dev)) || (s = attn_cuda_choose(&impl, j, dev->cuda)))
+        return s;
+    *name = impl->name;
+    return ORIEL_OK;
+}
+
 /* ---- a job's tables on the GPU ------------------------------------------------------------ */
 
 /* Bytes on the host and where they will lie on the GPU; first counted, then filled. */

@@ -26,6 +26,7 @@ extern const attn_cuda_impl *const attn_cuda_impls[]; /* fastest first; attn_cud
  * none takes it, and the text has the last one's reason. */
 oriel_status attn_cuda_choose(const attn_cuda_impl **out, const attn_job *j, const cuda_device *gpu);
 oriel_status attn_cuda_run(const attn_job *j, oriel_device *dev);
+oriel_status attn_cuda_name(const char **name, const attn_job *j, oriel_device *dev); /* of that one */
 
 /* What a job says, where kernels can read it: its tables and structs, copied to the GPU. */
 typedef struct attn_cuda_copy {

@@ -54,6 +54,8 @@ oriel_status cuda_upload(oriel_device *d, void *dst, const void *src, size_t byt
 oriel_status cuda_download(oriel_device *d, void *dst, const void *src, size_t bytes);
 void         cuda_ring_free(cuda_ring *r);
 extern const device_graphs graphs_cuda; /* graph.c */
+/* device_kind's rates (rates_cuda.c). */
+oriel_status cuda_rates(oriel_device *d, double *flops, double *bytes);
 /* After a launch: was it accepted? */
 oriel_status cuda_launched(const char *kernel);
 

@@ -227,5 +227,5 @@ static bool reaches_gpu(oriel_device *d, const void *p)
 
 const device_kind device_cuda = {.open = open_gpu, .close = close_gpu, .alloc = alloc_gpu, .dealloc = dealloc_gpu,
                                  .upload = cuda_upload, .download = cuda_download, .sync = sync_gpu, .enter = cuda_enter,
-                                 .memory = memory_gpu, .reaches = reaches_gpu,
+                                 .memory = memory_gpu, .rates = cuda_rates, .reaches = reaches_gpu,
                                  .graphs = &graphs_cuda};

@@ -166,6 +166,17 @@ ORIEL_API void oriel_seedvr_windows(oriel_axis axis[3], const int extent[3], boo
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_attn_run(oriel_device *dev, const oriel_attn *a,
                                                        const oriel_attn_io *io);
 
+/* What a run would be. */
+typedef struct oriel_attn_plan {
+    const char *kernel; /* the implementation that oriel_attn_run() would choose: a name of ORIEL_ATTN */
+    double      flops;  /* that the problem needs: 2 (D + Dv) for each query and key that it sees; 0 with lists or
+                           segments, of which they are not counted */
+} oriel_attn_plan;
+
+/* Check as oriel_attn_run() does, and tell; nothing runs. ORIEL_E_ARG, ORIEL_E_UNSUPPORTED. */
+ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_attn_plan_run(oriel_device *dev, const oriel_attn *a,
+                                                            const oriel_attn_io *io, oriel_attn_plan *plan);
+
 /* Attention over the keys of all parts from attention over each: out = sum of exp(lse[p] - *lse) out[p]
  * with *lse = log of the sum of exp(lse[p]), in fp32. n is 1 or more; out[p] and *merged are (..., Dv) f32,
  * f16 or bf16, of one shape; lse[p] and *merged_lse (NULL: not wanted) are f32 without the last axis.
