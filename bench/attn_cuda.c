@@ -7,12 +7,11 @@
  * PATTERN is a part of a problem's name; ORIEL_ATTN=mma and so on choose the kernel, --every times each that
  * takes the problem but `plain`. Whole calls, from and to packed tensors (B, T, Y, X, H, D): the median, the
  * least and the most of CUDA events round single calls, after warm-up. Needed work is 2 (D + Dv) flops a query
- * and key that it sees. The GEMM is cuBLAS' on 8192 x 8192 x 8192 in bf16 in the same run, where libcublas is
- * found. bench/attn_cuda_torch.py sets PyTorch's cuDNN and FlashAttention beside the dense rows.
+ * and key that it sees. The GEMM is cuBLASLt's on 8192 x 8192 x 8192 in bf16 in the same run
+ * (oriel_device_rates). bench/attn_cuda_torch.py sets PyTorch's cuDNN and FlashAttention beside the dense rows.
  */
 #include <oriel/attn.h>
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,24 +54,6 @@ static const struct problem {
     {"na 256x256 k13, heads of 256", {.heads = 12, .dim = 256, .extent = {1, 256, 256}, .axis = {{0}, NA(13, 0), NA(13, 0)}}, false},
     {"na 64x64 k7, f32", {.dtype = ORIEL_F32, .heads = 4, .dim = 64, .extent = {1, 64, 64}, .axis = {{0}, NA(7, 0), NA(7, 0)}}, false},
 };
-
-/* ---- what a problem needs ----------------------------------------------------------------- */
-
-static double flops(const attn_job *j)
-{
-    double all = 0;
-    for (int h = 0; h < j->a.heads; h++) {
-        double pairs = 1;
-        for (int x = 0; x < 3; x++) {
-            double sum = 0;
-            for (int i = 0; i < j->a.extent[x]; i++)
-                sum += attn_span(j, h, x, i).count;
-            pairs *= sum;
-        }
-        all += pairs + (double)j->a.extra * (double)j->tokens + (double)j->a.text * (double)(j->key_tokens + j->a.extra);
-    }
-    return all * j->a.batch * 2 * (j->a.dim + j->a.dim_v);
-}
 
 /* The windows that a search gave HunyuanVideo's heads, in tiles: most are of a few kinds (18x24x24 apart). */
 static void mixed_windows(oriel_axis axes[HEADS_MOST][3], const oriel_attn *a)
@@ -174,56 +155,6 @@ static bool time_calls(cudaStream_t stream, oriel_status (*go)(void *), void *ar
     return true;
 }
 
-/* cublasGemmEx() and what it needs, of a library that is loaded when it is there. */
-typedef struct gemm {
-    void *library, *handle, *a, *b, *c;
-    int (*create)(void **), (*destroy)(void *), (*set_stream)(void *, cudaStream_t);
-    int (*run)(void *, int, int, int, int, int, const void *, const void *, int, int, const void *, int, int, const void *, void *, int, int, int, int);
-} gemm;
-
-static oriel_status gemm_go(void *arg)
-{
-    enum { N = 8192, BF16 = 14, COMPUTE_F32 = 68, ALGO_DEFAULT = -1 };
-    const gemm *g = arg;
-    const float one = 1, zero = 0;
-    return g->run(g->handle, 0, 0, N, N, N, &one, g->a, BF16, N, g->b, BF16, N, &zero, g->c, BF16, N, COMPUTE_F32, ALGO_DEFAULT)
-               ? ORIEL_E_DEVICE
-               : ORIEL_OK;
-}
-
-static void *symbol(void *library, const char *name, void *into)
-{
-    void *f = dlsym(library, name);
-    memcpy(into, &f, sizeof f);
-    return f;
-}
-
-/* TFLOP/s; 0 where there is no cuBLAS. */
-static double gemm_rate(oriel_device *dev)
-{
-    static const char *const names[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so"};
-    const int64_t            n[2] = {8192, 8192};
-    gemm                     g = {0};
-    tensors                  t = {.dev = dev};
-    float                    ms[3];
-    double                   rate = 0;
-    for (int i = 0; i < 3 && !g.library; i++)
-        g.library = dlopen(names[i], RTLD_NOW);
-    if (!g.library || !symbol(g.library, "cublasCreate_v2", &g.create) || !symbol(g.library, "cublasDestroy_v2", &g.destroy) ||
-        !symbol(g.library, "cublasSetStream_v2", &g.set_stream) || !symbol(g.library, "cublasGemmEx", &g.run) || g.create(&g.handle))
-        return 0;
-    g.set_stream(g.handle, dev->cuda->stream);
-    g.a = noise(&t, ORIEL_BF16, 2, n).data;
-    g.b = noise(&t, ORIEL_BF16, 2, n).data;
-    g.c = noise(&t, ORIEL_BF16, 2, n).data;
-    if (!t.failed && time_calls(dev->cuda->stream, gemm_go, &g, ms))
-        rate = 2 * 8192e0 * 8192e0 * 8192e0 / (double)ms[1] / 1e9;
-    g.destroy(g.handle);
-    for (int i = 0; i < t.n; i++)
-        oriel_memory_free(dev, &t.memory[i]);
-    return rate;
-}
-
 /* ---- the table ---------------------------------------------------------------------------- */
 
 typedef struct call {
@@ -238,11 +169,10 @@ static oriel_status call_go(void *arg)
     return c->impl->run(c->j, c->dev);
 }
 
-static int row(oriel_device *dev, const char *name, const attn_job *j, const attn_cuda_impl *impl, double peak, bool csv)
+static int row(oriel_device *dev, const char *name, const attn_job *j, const attn_cuda_impl *impl, double work, double peak, bool csv)
 {
     call   c = {dev, j, impl};
     float  ms[3];
-    double work = flops(j);
     if (!time_calls(dev->cuda->stream, call_go, &c, ms) || oriel_device_sync(dev))
         return fprintf(stderr, "%s, %s: %s\n", name, impl->name, oriel_error()), 1;
     double rate = work / (double)ms[1] / 1e9;
@@ -258,6 +188,7 @@ static int measure(oriel_device *dev, const struct problem *p, double peak, bool
     tensors               t = {.dev = dev};
     oriel_attn            a = p->a;
     attn_job              j;
+    oriel_attn_plan       plan;
     const attn_cuda_impl *impl = NULL;
     int                   bad = 0;
     if (a.dtype == ORIEL_F32 && !strstr(p->name, "f32"))
@@ -265,14 +196,14 @@ static int measure(oriel_device *dev, const struct problem *p, double peak, bool
     oriel_attn_io io = make_io(&t, &a);
     mixed_windows(axes, &a);
     io.axes = p->mix ? axes[0] : NULL;
-    if (t.failed || attn_prepare(&j, &a, &io) || attn_cuda_choose(&impl, &j, dev->cuda))
+    if (t.failed || attn_prepare(&j, &a, &io) || oriel_attn_plan_run(dev, &a, &io, &plan) || attn_cuda_choose(&impl, &j, dev->cuda))
         bad = fprintf(stderr, "%s: %s\n", p->name, oriel_error()) > 0;
     else if (!every)
-        bad = row(dev, p->name, &j, impl, peak, csv);
+        bad = row(dev, p->name, &j, impl, plan.flops, peak, csv);
     else
         for (int i = 0; attn_cuda_impls[i] != &attn_cuda_plain; i++)
             if (!attn_cuda_impls[i]->reject(&j, dev->cuda))
-                bad |= row(dev, p->name, &j, attn_cuda_impls[i], peak, csv);
+                bad |= row(dev, p->name, &j, attn_cuda_impls[i], plan.flops, peak, csv);
     for (int i = 0; i < t.n; i++)
         oriel_memory_free(dev, &t.memory[i]);
     return bad;
@@ -297,7 +228,9 @@ int main(int argc, char **argv)
             pattern = argv[i];
     if (oriel_device_open(&dev, &(oriel_device_options){.kind = ORIEL_CUDA, .index = index}))
         return fprintf(stderr, "%s\n", oriel_error()), 1;
-    double peak = gemm_rate(dev);
+    double peak = 0, copies;
+    if (oriel_device_rates(dev, &peak, &copies))
+        fprintf(stderr, "%s\n", oriel_error());
     fprintf(csv ? stderr : stdout, "# %s; bf16 GEMM %.0f TFLOP/s%s\n", oriel_device_name(dev), peak, peak > 0 ? "" : " (no cuBLAS)");
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
         if (!pattern || strstr(problems[i].name, pattern))

@@ -102,7 +102,15 @@ static void test_doors(void)
                 ORIEL_E_ARG);
     CHECK_FAILS(oriel_attn_run(NULL, &p.a, &s.io), ORIEL_E_ARG);
     CHECK_FAILS(oriel_attn_run(checkattn_device[0], &p.a, NULL), ORIEL_E_ARG);
+    oriel_attn_plan plan = {0};
+    CHECK_FAILS(oriel_attn_plan_run(NULL, &p.a, &s.io, &plan), ORIEL_E_ARG);
+    CHECK_FAILS(oriel_attn_plan_run(checkattn_device[0], &p.a, NULL, &plan), ORIEL_E_ARG);
+    CHECK_FAILS(oriel_attn_plan_run(checkattn_device[0], &p.a, &s.io, NULL), ORIEL_E_ARG);
+    CHECK_OK(oriel_attn_plan_run(checkattn_device[0], &p.a, &s.io, &plan));
+    CHECK_OK(attn_prepare(&s.job, &p.a, &s.io));
+    CHECK(plan.kernel && !strcmp(plan.kernel, attn_choose(&s.job, oriel_cpu_flags())->name));
     setenv("ORIEL_ATTN", "nobody", 1);
+    CHECK_FAILS(oriel_attn_plan_run(checkattn_device[0], &p.a, &s.io, &plan), ORIEL_E_ARG);
     CHECK_FAILS(oriel_attn_run(checkattn_device[0], &p.a, &s.io), ORIEL_E_ARG);
     CHECK(strstr(oriel_error(), "nobody") != NULL);
     setenv("ORIEL_ATTN", "c", 1);

@@ -67,6 +67,8 @@ for command in $("$oriel" help | sed -n 's/^  oriel \([a-z]*\) .*/\1/p' | grep -
     sed -n 's/^  \(-.,\|   \) --\([a-z0-9-]*\).*/\2/p' help.txt >>known
     ok "$command has options" grep -q help known
 done
+"$oriel" bench attn --help >help.txt # a kind of bench with options of its own
+sed -n 's/^  \(-.,\|   \) --\([a-z0-9-]*\).*/\2/p' help.txt >>known
 for option in $(sort -u known); do
     ok "the man page has --$option" grep -qE "^\\.B.*--$option\\b" page
 done
@@ -249,6 +251,17 @@ run 2 bench upscale --precision f32,f8
 says "not 'f32,f8'"
 run 2 bench downscale
 run 2 bench upscale --device cuda -t 2
+run 0 bench attn --extent 12x12 --window 3 --heads 2 --dim 16 --dtype f32 -t 1
+prints 'TFLOP/s'
+export ORIEL_ATTN=c
+run 0 bench attn --extent 2x8x8 --block 8 --shift 3 --heads 2 --dim 16 --dtype f16 -t 1
+unset ORIEL_ATTN
+prints ' c  '
+run 2 bench attn --window 3
+run 2 bench attn --extent 8x8 --window 9
+run 2 bench attn --extent 8x0
+run 2 bench attn --extent 8x8x8x8
+run 2 bench attn --extent 8 --window 3 --block 4
 run 3 bench upscale -m ./nothing.safetensors
 
 # ---- levels of PNG

@@ -9,6 +9,7 @@
 
 #include "args.h"
 #include "batch.h"
+#include "cmd_bench.h"
 #include "find_model.h"
 #include "tool.h"
 
@@ -44,7 +45,7 @@ typedef struct measured {
 } measured;
 
 static const char more[] =
-    "upscale is the one kind there is. Times are of one picture of noise, batch 1, which lies in\n"
+    "Also: oriel bench attn, which has options of its own (--help). Times are of one picture of noise, batch 1, which lies in\n"
     "the device's memory: reading and writing files, and copies to a GPU, are left out. Runs\n"
     "follow three that warm up. Stages are timed in runs of their own, each waiting for the\n"
     "device at each stage: on a GPU their sum is more than a run's time.\n";
@@ -254,12 +255,14 @@ int cmd_bench(int argc, char **argv)
         ARG_FLAG("json", 0, &b.json, "one JSON object a line"),
         ARG_END,
     };
-    const arg_command self = {"bench", "upscale", "Measure how long a network takes.", more, options, 1, 1};
+    const arg_command self = {"bench", "upscale", "Measure how long a network takes, or attention.", more, options, 1, 1};
+    if (argc > 1 && !strcmp(argv[1], "attn"))
+        return bench_attn(argc - 1, argv + 1);
     int code = args_parse(&self, &argc, argv);
     if (code != ARGS_GO_ON)
         return code;
     if (strcmp(argv[1], "upscale") != 0)
-        return args_misused("bench", "no bench '%s'; is 'upscale' meant?", argv[1]);
+        return args_misused("bench", "no bench '%s'; there are upscale and attn", argv[1]);
     if (b.device_text && !batch_device(b.device_text, &b.kind, &b.gpu))
         return args_misused("bench", "--device is cpu, cuda or cuda:N, not '%s'", b.device_text);
     if (b.threads && b.kind == ORIEL_CUDA)

@@ -21,7 +21,8 @@ static const command commands[] = {
     {"compare", "A B", "measure how far pictures differ: PSNR, SSIM", cmd_compare},
     {"info", "FILE...", "describe checkpoints (architecture, parameters, SHA-256) and clips",
      cmd_info},
-    {"bench", "upscale", "measure how long a network takes on this machine", cmd_bench},
+    {"bench", "upscale|attn", "measure how long a network takes on this machine, or attention",
+     cmd_bench},
     {"version", "", "print the version, the CPU's features, the threads, GPUs, FFmpeg",
      cmd_version},
 };
