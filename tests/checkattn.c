@@ -9,8 +9,8 @@
  * Bounds come from the rounding of the type. All tensors have other strides, their gaps and walls are
  * NaN; nothing beside the outputs is written, all of them is; a second run and any number of threads
  * give the same bits. A failure prints the command that repeats it. Of large problems the oracle does
- * some thousands of queries (--full: all). On a GPU each problem runs on three kinds of strides: any, and
- * rows that begin at multiples of 2 and of 8 elements; --part takes every N-th problem.
+ * some thousands of queries (--full: all). On a GPU each problem runs on four kinds of strides: any, and
+ * rows that begin at multiples of 2, 4 and 8 elements; --part takes every N-th problem.
  */
 #include "checkattn.h"
 
@@ -169,7 +169,7 @@ static void check_problem(problem *p, const wanted *w)
     if ((w->name && strcmp(w->name, p->name) != 0) || (w->parts && turn++ % w->parts != w->part))
         return;
     check_strides(p, w);
-    for (int align = 2; on_cuda && align <= 8 && !w->list; align += 6) {
+    for (int align = 2; on_cuda && align <= 8 && !w->list; align *= 2) {
         *p = as_drawn;
         p->align = align;
         p->wide = false;

@@ -58,6 +58,7 @@ typedef struct window_args {
     int             step[4]; /* from a window to the block's next: b, t, y, x, each less than its count */
     int             heads, shared_by;      /* H, H / Hkv */
     int             dim, width, out_width; /* D; elements of a copy */
+    int             early, early_head;     /* elements that head 0 lies behind a multiple of 4, what a head adds; else 0 */
     int             group;                 /* heads of a thread block */
     int             row;         /* slots to a row of a window: its tokens, rounded up to 8 by the second kernel */
     int             slots, room; /* of a window; rows that are kept for them */
@@ -242,22 +243,32 @@ static __device__ int64_t region_at(const window_args &a, int region, int tensor
 
 /* ---- copies ------------------------------------------------------------------------------- */
 
-/* A thread's part: elements from d on of head h of the group, of slots first, first + step, ... */
+/* In rows, heads that begin at no multiple of 8 bytes, though tokens do, lie as they do in memory: behind
+ * `early` elements, 0 or 2. Then one copy of a row, its first or its last, is of half the width. */
+static __device__ __forceinline__ int early_of(const window_args &a, int head)
+{
+    return (a.early + head * a.early_head) & 2;
+}
+
+/* A thread's part: the copy at column d of rows of head h of the group, of slots first, first + step, ... */
 typedef struct part {
-    int h, d, first, step;
+    int  h, d, first, step, early;
+    bool half;
 } part;
 
 /* It is found once, and kept in one register from window to window. */
 static __device__ uint32_t part_of(const window_args &a, int width, int group_first)
 {
-    int each = a.dim / width, pieces = a.group * each, piece = (int)threadIdx.x % pieces, h = piece / each;
+    int  each = (a.dim + width - 1) / width, pieces = a.group * each, piece = (int)threadIdx.x % pieces, h = piece / each;
     int  step = a.threads / pieces, first = (int)threadIdx.x < step * pieces && group_first + h < a.heads ? (int)threadIdx.x / pieces : 511;
-    return (uint32_t)(h | piece % each * width << 4 | first << 11 | step << 20);
+    int  early = early_of(a, group_first + h), d = piece % each * width;
+    bool half = a.dim % width && (early ? d == 0 : d + width > a.dim);
+    return (uint32_t)(h | (d ? d : early) << 4 | first << 11 | step << 20 | early << 29) | (uint32_t)half << 31;
 }
 static __device__ __forceinline__ part part_out(uint32_t packed)
 {
     asm volatile("" : "+r"(packed)); /* what follows from it is not worth registers all the time */
-    return part{(int)(packed & 15), (int)(packed >> 4 & 127), (int)(packed >> 11 & 511), (int)(packed >> 20)};
+    return part{(int)(packed & 15), (int)(packed >> 4 & 127), (int)(packed >> 11 & 511), (int)(packed >> 20 & 511), (int)(packed >> 29 & 2), packed >> 31 != 0};
 }
 /* Its place in a stage's tensor, but for the slot. */
 template <int DK> static __device__ uint32_t part_row(const window_args &a, const part &p)
@@ -273,7 +284,7 @@ static __device__ void bring(const window_args &a, const memory &m, const place 
     bool        look = w.ragged || a.padded;
     int         h = head + p.h, kv = a.shared_by == 1 ? h : h / a.shared_by;
     for (int j = 0; j < 3; j++)
-        at[j] = (const char *)(a.in[j] + w.at[j] + (j ? kv : h) * a.stride[j][4] + p.d);
+        at[j] = (const char *)(a.in[j] + w.at[j] + (j ? kv : h) * a.stride[j][4] + p.d - p.early);
     to += part_row<DK>(a, p);
     for (int slot = p.first; slot < a.slots; slot += p.step) {
         int      region = look ? region_of(w, m.local[slot]) : 0, one = m.at[slot];
@@ -282,10 +293,10 @@ static __device__ void bring(const window_args &a, const memory &m, const place 
         if (region == 0) {
 #pragma unroll
             for (int j = 0; j < 3; j++)
-                copy_async<W>(dst + (uint32_t)(j * m.tensor), (const uint16_t *)(at[j] + off[j]));
+                copy_async<W>(dst + (uint32_t)(j * m.tensor), (const uint16_t *)(at[j] + off[j]), p.half);
         } else if (region != NOWHERE)
             for (int j = 0; j < 3; j++)
-                copy_async<W>(dst + (uint32_t)(j * m.tensor), (const uint16_t *)(at[j] + off[j]) + region_at(a, region, j));
+                copy_async<W>(dst + (uint32_t)(j * m.tensor), (const uint16_t *)(at[j] + off[j]) + region_at(a, region, j), p.half);
     }
 }
 
@@ -311,14 +322,14 @@ static __device__ void bring_any(const window_args &a, const memory &m, const pl
 template <int DK, int W>
 static __device__ void take(const window_args &a, const memory &m, const place &w, uint32_t from, const part &p, int head)
 {
-    char *to = (char *)(a.out + w.at[3] + (head + p.h) * a.stride[3][4] + p.d);
+    char *to = (char *)(a.out + w.at[3] + (head + p.h) * a.stride[3][4] + p.d - p.early);
     bool      look = w.ragged || a.padded;
     from += part_row<DK>(a, p);
     for (int slot = p.first; slot < a.slots; slot += p.step) {
         int region = look ? region_of(w, m.local[slot]) : 0;
         if (region != NOWHERE)
             copy_out<W>((uint16_t *)(to + m.at[3 * a.room + slot]) + (region ? region_at(a, region, 3) : 0),
-                        from + rows<DK>::at(slot, p.d >> 3));
+                        from + rows<DK>::at(slot, p.d >> 3), p.half);
     }
 }
 
@@ -362,11 +373,11 @@ static __device__ lanes lanes_of(void)
     return lanes{l >> 2, l & 3, (l & 7) + (l & 8), l >> 4, (l & 7) + (l >> 4) * 8, l >> 3 & 1};
 }
 
-/* O of 16 queries over their sums, to rows in shared memory; and the sums' logarithms. `high` is in
- * powers of two. */
+/* O of 16 queries over their sums, to columns from `early` on of rows in shared memory, whose others stay
+ * 0: were they NaN, so would be all windows that follow. And the sums' logarithms. `high` is in powers of two. */
 template <bool BF16, int DK>
 static __device__ void results(const float (&o)[2 * DK][4], const float (&high)[2], const float (&sum)[2], uint32_t q_rows,
-                               float *lse, int row, const lanes &l)
+                               float *lse, int row, const lanes &l, int early, int dim)
 {
     __syncwarp(); /* all lanes have read q */
     uint32_t at = q_rows + (uint32_t)((row + l.r) * rows<DK>::PITCH + 4 * l.c);
@@ -376,7 +387,8 @@ static __device__ void results(const float (&o)[2 * DK][4], const float (&high)[
     for (int n = 0; n < 2 * DK; n++)
 #pragma unroll
         for (int i = 0; i < 2; i++)
-            asm volatile("st.shared.u32 [%0], %1;" ::"r"(at + (uint32_t)(8 * i * rows<DK>::PITCH + ((n ^ turn) << 4))),
+            if ((unsigned)(8 * n + 2 * l.c - early) < (unsigned)dim)
+                asm volatile("st.shared.u32 [%0], %1;" ::"r"(at + (uint32_t)(8 * i * rows<DK>::PITCH + ((n ^ turn) << 4))),
                          "r"(pack<BF16>(o[n][2 * i] * one[i], o[n][2 * i + 1] * one[i]))
                          : "memory");
     if (l.c == 0) {
@@ -405,7 +417,7 @@ static __device__ void bias_of(float (&bias)[8][4], const window_args &a, const 
 
 /* A warp's 16 queries of head h of the group, from slot `row` on. */
 template <bool BF16, int DK>
-static __device__ void attend_small(const window_args &a, const memory &m, bool ragged, int stage, int h, int row,
+static __device__ void attend_small(const window_args &a, const memory &m, bool ragged, int stage, int h, int early, int row,
                                     const float (&bias)[8][4])
 {
     const lanes l = lanes_of();
@@ -470,7 +482,7 @@ static __device__ void attend_small(const window_args &a, const memory &m, bool 
             mma<BF16>(o[n + 1], p, f[2], f[3], o[n + 1]);
         }
     }
-    results<BF16, DK>(o, high, sum, q_rows, m.lse + h * a.room, row, l);
+    results<BF16, DK>(o, high, sum, q_rows, m.lse + h * a.room, row, l, early, a.dim);
 }
 
 /* ---- up to 256 tokens --------------------------------------------------------------------- */
@@ -515,7 +527,7 @@ static __device__ __forceinline__ void refer(gathered<DK, MS> &g, const float (&
 
 /* A warp's MS x 16 queries from slot `row` on. */
 template <bool BF16, int DK, int MS>
-static __device__ void attend_large(const window_args &a, const memory &m, bool ragged, int stage, int row)
+static __device__ void attend_large(const window_args &a, const memory &m, bool ragged, int stage, int early, int row)
 {
     const lanes      l = lanes_of();
     uint32_t         q_rows = m.rows + (uint32_t)(stage * m.stage), f[4], q[MS][DK][4], table[MS][2];
@@ -604,7 +616,7 @@ static __device__ void attend_large(const window_args &a, const memory &m, bool 
     for (int i = 0; i < MS; i++) {
         g.sum[i][0] = row_sum(g.sum[i][0]);
         g.sum[i][1] = row_sum(g.sum[i][1]);
-        results<BF16, DK>(g.o[i], g.high[i], g.sum[i], q_rows, m.lse, row + 16 * i, l);
+        results<BF16, DK>(g.o[i], g.high[i], g.sum[i], q_rows, m.lse, row + 16 * i, l, early, a.dim);
     }
 }
 
@@ -659,9 +671,9 @@ static __global__ void __launch_bounds__(IS_LARGE ? LARGE_THREADS : SMALL_THREAD
         bool ragged = m.windows[place].ragged;
         if (IS_LARGE)
             for (int s = warp; s < strips; s += a.threads / 32)
-                attend_large<BF16, DK, MS>(a, m, ragged, stage, s * 16 * MS);
+                attend_large<BF16, DK, MS>(a, m, ragged, stage, early_of(a, head), s * 16 * MS);
         else if (works)
-            attend_small<BF16, DK>(a, m, ragged, stage, h, row, bias);
+            attend_small<BF16, DK>(a, m, ragged, stage, h, early_of(a, head + h), row, bias);
         __syncthreads();
         take_any<DK>(a, m, m.windows[place], stage, out, head);
         if (a.lse)
@@ -730,6 +742,25 @@ static void tensors_of(window_args *w, const oriel_attn_io *io)
     }
 }
 
+/* Rows that begin at multiples of 8 bytes, in which heads do not, in all four tensors alike: two elements
+ * early where a head lies so, that copies may be twice as wide. */
+static void begin_early(window_args *w, const oriel_attn_io *io)
+{
+    const oriel_tensor *t[4] = {&io->q, &io->k, &io->v, &io->out};
+    int                 base = (int)((uintptr_t)io->q.data / 2 & 3), head = (int)(io->q.stride[4] & 3);
+    bool                ok = w->width == 2 && w->shared_by == 1 && w->dim % 4 == 2 && (w->dim + 2 + 15) / 16 == (w->dim + 15) / 16;
+    for (int i = 0; i < 4; i++) {
+        ok &= (int)((uintptr_t)t[i]->data / 2 & 3) == base && (int)(t[i]->stride[4] & 3) == head && head % 2 == 0;
+        for (int x = 0; x < 4; x++)
+            ok &= t[i]->shape[x] == 1 || t[i]->stride[x] % 4 == 0;
+    }
+    if (ok) {
+        w->early = base;
+        w->early_head = head;
+        w->width = w->out_width = 4;
+    }
+}
+
 /* Heads of a thread block: few without work, then as many as fit. */
 static int group_of(const window_args *w, int heads_max)
 {
@@ -744,7 +775,7 @@ static int group_of(const window_args *w, int heads_max)
 static int threads_of(const window_args *w, int warps)
 {
     int narrow = w->width < w->out_width ? w->width : w->out_width;
-    int pieces = (w->group * (w->dim / narrow) + 31) / 32;
+    int pieces = (w->group * ((w->dim + narrow - 1) / narrow) + 31) / 32;
     return 32 * (warps > pieces ? warps : pieces);
 }
 
@@ -775,6 +806,7 @@ static const char *plan(window_args *w, const attn_job *j, const cuda_device *gp
     w->dim = a->dim;
     w->scale = a->scale;
     tensors_of(w, j->io);
+    begin_early(w, j->io);
     w->stages = 1;
     for (int i = 0; i < 5; i++) {
         int64_t far = 0;
