@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 const attn_cuda_impl *const attn_cuda_impls[] = {
-    &attn_cuda_window, &attn_cuda_near, &attn_cuda_hopper,
+    &attn_cuda_window, &attn_cuda_boxes, &attn_cuda_near, &attn_cuda_hopper,
     &attn_cuda_mma, &attn_cuda_ffma,
     &attn_cuda_plain,
     NULL,

@@ -19,7 +19,7 @@ typedef struct attn_cuda_impl {
     oriel_status (*run)(const attn_job *j, oriel_device *dev);
 } attn_cuda_impl;
 
-extern const attn_cuda_impl attn_cuda_window, attn_cuda_near, attn_cuda_hopper, attn_cuda_mma, attn_cuda_ffma, attn_cuda_plain;
+extern const attn_cuda_impl attn_cuda_window, attn_cuda_boxes, attn_cuda_near, attn_cuda_hopper, attn_cuda_mma, attn_cuda_ffma, attn_cuda_plain;
 extern const attn_cuda_impl *const attn_cuda_impls[]; /* fastest first; attn_cuda_plain last; then NULL */
 
 /* The one that oriel_attn_run() would use. ORIEL_E_ARG: ORIEL_ATTN names none; ORIEL_E_UNSUPPORTED:

@@ -87,6 +87,26 @@ HOP void hop_load_box_both(uint32_t dst, const CUtensorMap *map, uint32_t bar, i
                  : "memory");
 }
 
+/* A box of shared memory to the tensor, but for what lies outside it; a group of this thread's. Shared memory was
+ * written before a hop_fence() of those who wrote. */
+HOP void hop_store_box(const CUtensorMap *map, uint32_t src, int c0, int c1, int c2, int c3, int c4)
+{
+    asm volatile("cp.async.bulk.tensor.5d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5, %6}], [%1];\n"
+                 "cp.async.bulk.commit_group;" ::"l"(map),
+                 "r"(src), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4)
+                 : "memory");
+}
+/* What this thread stored has been read from shared memory. */
+HOP void hop_stores_read()
+{
+    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+/* What this thread wrote to shared memory is seen by the copy engine. */
+HOP void hop_fence()
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
 /* ---- clusters of blocks ------------------------------------------------------------------------------ */
 
 HOP uint32_t hop_cluster_rank()
