@@ -21,12 +21,12 @@ static __device__ __forceinline__ uint32_t shared_at(const void *p)
 /* ---- global to shared --------------------------------------------------------------------- */
 
 /* W elements of 16 bits, or half of 4; both ends aligned to them. W 1 is a plain copy, done when it returns. */
-template <int W> static __device__ __forceinline__ void copy_async(uint32_t dst, const uint16_t *src, bool half = false)
+template <int W> static __device__ __forceinline__ void copy_async(uint32_t dst, const uint16_t *src, bool less = false)
 {
     if (W == 4)
         asm volatile("{\n.reg .pred half;\nsetp.ne.b32 half, %2, 0;\n"
                      "@half cp.async.ca.shared.global [%0], [%1], 4;\n@!half cp.async.ca.shared.global [%0], [%1], 8;\n}" ::"r"(dst),
-                     "l"(src), "r"((int)half)
+                     "l"(src), "r"((int)less)
                      : "memory");
     else if (W == 1)
         asm volatile("st.shared.u16 [%0], %1;" ::"r"(dst), "h"(__ldg(src)) : "memory");
@@ -54,13 +54,13 @@ static __device__ __forceinline__ void copies_wait(int pending)
 }
 
 /* W elements from shared to global memory, or half of 4 */
-template <int W> static __device__ __forceinline__ void copy_out(uint16_t *dst, uint32_t src, bool half = false)
+template <int W> static __device__ __forceinline__ void copy_out(uint16_t *dst, uint32_t src, bool less = false)
 {
     if (W == 8) {
         uint4 x;
         asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(src));
         *(uint4 *)dst = x;
-    } else if (W == 4 && !half) {
+    } else if (W == 4 && !less) {
         uint2 x;
         asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(src));
         *(uint2 *)dst = x;
