@@ -224,6 +224,35 @@ static void test_too_large(int type)
     oriel_model_free(&m);
 }
 
+/* Little memory is left on the GPU: the side that a refused run names does run, the first of its model, too. */
+static void test_enough(int type)
+{
+    enum { LEFT = 700 << 20 };
+    oriel_model *m = model_of(&light, types[type].precision);
+    place        p = place_new(&light, 1, 2000, 2000, 9);
+    void        *filler = NULL;
+    size_t       free_bytes = 0, all = 0;
+    long long    side = 0;
+    CHECK_OK(oriel_memory_info(dev, &free_bytes, &all));
+    if (m && free_bytes > LEFT) {
+        CHECK_OK(oriel_memory_alloc(dev, &filler, free_bytes - LEFT));
+        CHECK_FAILS(oriel_model_run(m, p.in, p.out, NULL), ORIEL_E_NOMEM);
+        const char *text = strstr(oriel_error(), "enough for ");
+        CHECK(text && sscanf(text, "enough for %lld", &side) == 1 && side > 500 && side < 2000);
+        p.in.shape[1] = p.in.shape[2] = side; /* in the memory of the large picture */
+        p.out.shape[1] = p.out.shape[2] = 4 * side;
+        p.in = oriel_tensor_of(p.in.data, ORIEL_F32, 4, p.in.shape);
+        p.out = oriel_tensor_of(p.out.data, ORIEL_F32, 4, p.out.shape);
+        for (int i = 0; i < 3 && side; i++) /* call by call, recorded, played */
+            CHECK_OK(oriel_model_run(m, p.in, p.out, NULL));
+        CHECK_OK(oriel_device_sync(dev));
+        printf("light  %-4s: %lld x %lld where %d MiB were left\n", types[type].name, side, side, LEFT >> 20);
+    }
+    oriel_memory_free(dev, &filler);
+    place_free(&p);
+    oriel_model_free(&m);
+}
+
 /* ---- doors ---------------------------------------------------------------------------------- */
 
 typedef struct listener {
@@ -294,6 +323,8 @@ int main(void)
         return 77;
     }
     printf("%s\n", oriel_device_name(dev));
+    for (int t = 0; t < TYPES; t++) /* first: nothing has been loaded yet */
+        test_enough(t);
     test_progress();
     test_host_memory();
     for (int t = 0; t < TYPES; t++) {
