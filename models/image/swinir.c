@@ -35,6 +35,8 @@ typedef struct config {
     int       features; /* between body and output: 64 */
     float     range, mean[4];
     oriel_dtype operand; /* of products */
+    oriel_dtype last;    /* of those that make the picture: f32 on CPUs, where they are few; the same on a GPU, whose
+                            f32 is slow beside its tensor cores */
     oriel_pad pad;
 } config;
 
@@ -205,10 +207,10 @@ static void bind_upsampler(binder *b, swinir *m)
     bind_conv_how mid = {.n = f, .k = f, .kernel = 3, .operand = c->operand};
     bind_conv_how into = {.n = f, .k = c->dim, .kernel = 3, .operand = c->operand};
     bind_conv_how last = {.n = out, .k = c->up == NONE ? c->dim : f, .kernel = 3,
-                          .scale = 1.f / c->range, .add = c->up == NONE ? NULL : c->mean};
+                          .operand = c->last, .scale = 1.f / c->range, .add = c->up == NONE ? NULL : c->mean};
     if (c->up == SHUFFLE_DIRECT) {
         bind_conv_how direct = {.n = out * c->scale * c->scale, .k = c->dim, .kernel = 3,
-                                .shuffle = c->scale, .scale = 1.f / c->range, .add = c->mean};
+                                .shuffle = c->scale, .operand = c->last, .scale = 1.f / c->range, .add = c->mean};
         bind_step(b, m, direct, 0.f, "upsample.0");
         return;
     }
@@ -286,6 +288,7 @@ static oriel_status swinir_open(void **net, oriel_device *dev, const oriel_check
         return ORIEL_E_NOMEM;
     *net = m;
     m->c.operand = model_operand(opt->precision);
+    m->c.last = dev->kind == ORIEL_CPU ? ORIEL_F32 : m->c.operand;
     m->c.pad = opt->pad;
     if ((s = read_config(&m->c, &b)))
         goto done;
