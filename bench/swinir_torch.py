@@ -74,27 +74,23 @@ def measure(args, net, threads):
     cuda, dtype = args.device == "cuda", torch.float16 if args.device == "cuda" else torch.float32
     model = swinir.SwinIR(**NETS[net]).eval().to(args.device, dtype)
     x = torch.rand(1, 3, height, width, device=args.device, dtype=dtype)
-    runs = {"eager": model} | {how: compiled(model, how, args.graphs) for how in args.compile.split(",") if how != "none"}
-    times = {name: [] for name in [*runs, "oriel"]}
-    with torch.inference_mode():
-        for name, run in runs.items():
-            start = time.perf_counter()
-            if cuda:
-                torch.cuda.reset_peak_memory_stats()
+    for name in ["eager", *(how for how in args.compile.split(",") if how != "none")]:
+        run = model if name == "eager" else compiled(model, name, args.graphs)
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
+        start, peer, own = time.perf_counter(), [], []
+        with torch.inference_mode():
             seconds(run, x, 3 if cuda else 1 if name == "eager" else 2)
-            peak = f", peak {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB" if cuda else ""
-            print(f"# {net} {args.size} {name}: {time.perf_counter() - start:.1f} s to warm up{peak}", flush=True)
-        for _ in range(args.rounds):
-            for name, run in runs.items():
-                times[name] += seconds(run, x, 10 if cuda else 1)
-            row = oriel(args, net, threads)
-            times["oriel"].append(float(row["seconds"]))
-    middle = {name: statistics.median(t) for name, t in times.items()}
-    own = middle["oriel"]
-    print(f"{net:9s} {args.size:>9s} {threads:3d}  " + "  ".join(f"{name} {1e3 * t:9.3f} ms" for name, t in middle.items()) +
-          "  " + "  ".join(f"{name}/oriel {t / own:6.2f}" for name, t in middle.items() if name != "oriel") +
-          f"  {float(row['gflop']) / own:.1f} GFLOP/s" + (f", {float(row['share']):.2f} of the FMA peak" if not cuda else ""),
-          flush=True)
+            warm = time.perf_counter() - start
+            for _ in range(args.rounds): # in turns
+                peer += seconds(run, x, 10 if cuda else 1)
+                row = oriel(args, net, threads)
+                own.append(float(row["seconds"]))
+        peer, own = statistics.median(peer), statistics.median(own)
+        peak = f", its peak {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB" if cuda else f", {float(row['share']):.2f} of the FMA peak"
+        print(f"{net:9s} {args.size:>9s} {threads:3d} {name:6s} {1e3 * peer:9.3f} ms  oriel {1e3 * own:9.3f} ms  "
+              f"{name}/oriel {peer / own:6.2f}  oriel {float(row['gflop']) / own:.1f} GFLOP/s{peak}, {warm:.0f} s to warm up",
+              flush=True)
 
 
 def rates():
