@@ -118,13 +118,12 @@ static void conv_shuffle(const conv_job *j, const float *flat, int y, int x0, in
         int64_t oy = (int64_t)y * r + i;
         if (oy < m->y0 || oy >= m->y0 + m->t.shape[0])
             continue;
-        for (int x = 0; x < t; x++)
-            for (int k = 0; k < r; k++) {
-                int64_t ox = (int64_t)(x0 + x) * r + k;
-                if (ox < m->t.shape[1])
-                    memcpy(map_at(m, oy, ox), flat + (size_t)x * (size_t)n + (size_t)((i * r + k) * c),
-                           (size_t)c * sizeof(float));
-            }
+        for (int x = 0; x < t; x++) { /* r pixels lie side by side on both sides */
+            int64_t ox = (int64_t)(x0 + x) * r, pixels = oriel_min(r, m->t.shape[1] - ox);
+            if (pixels > 0)
+                memcpy(map_at(m, oy, ox), flat + (size_t)x * (size_t)n + (size_t)(i * r * c),
+                       (size_t)(pixels * c) * sizeof(float));
+        }
     }
 }
 
