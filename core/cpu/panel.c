@@ -59,6 +59,14 @@ oriel_status panel_pack(panel_weights *out, const panel_ops *p, const float *w, 
     return ORIEL_OK;
 }
 
+panel_weights panel_rows(const panel_weights *w, const panel_ops *p, int first, int n)
+{
+    size_t before = (size_t)first * (size_t)w->taps * (size_t)oriel_round_up(w->k, p->k_step);
+    assert(first % p->n_step == 0 && first + n <= w->n);
+    return (panel_weights){.n = n, .k = w->k, .taps = w->taps, .bias = w->bias + first,
+                           .data = (char *)w->data + before * (p->bf16 ? 2 : 4)};
+}
+
 void panel_unpack(panel_weights *w)
 {
     oriel_dealloc_aligned(w->data);

@@ -119,6 +119,8 @@ const panel_ops *panel_choose(unsigned cpu, bool bf16);
 oriel_status panel_pack(panel_weights *out, const panel_ops *p, const float *w, const float *bias,
                         int n, int k, int taps, const int *row);
 void         panel_unpack(panel_weights *w); /* frees */
+/* Rows first .. first + n of w, first a multiple of p's n_step: a view. */
+panel_weights panel_rows(const panel_weights *w, const panel_ops *p, int first, int n);
 
 /* Coefficients shared by all levels, so that they agree to rounding.
  * exp2(f), |f| <= 1/2: relative error 7.5e-8. */
@@ -134,8 +136,11 @@ void         panel_unpack(panel_weights *w); /* frees */
         -0.9999963287f, -1.151177111f, -0.4588343209f, -0.05333741840f, 0.008036985610f,           \
             -7.569196954e-4f, 3.177536031e-5f                                                      \
     }
-/* The same to the precision of bf16 operands: relative 7.5e-5. */
-#define PANEL_EXP2_HALF {0.9999280723f, 0.6932609871f, 0.2426111431f, 0.05517167035f}
+/* exp2(f), 0 <= f <= 1, to the precision of bf16 operands: relative 7.5e-5. */
+#define PANEL_EXP2_HALF {0.9999252186f, 0.6958335405f, 0.2260671554f, 0.07802452264f}
+/* Sums of softmax weights that were made without the largest logit: outside, it is found. */
+#define PANEL_SUM_LEAST 0x1p-40f
+#define PANEL_SUM_MOST 0x1p40f
 /* GELU(x) = max(x, 0) - c(t), t = min(|x|, 4.84): c cubic in each sixteenth of 0 .. 5, coefficient by row, by
  * t 16 / 5 rounded; absolute error 4.0e-6, for products of bf16. */
 #define PANEL_GELU_PIECES                                                                          \

@@ -11,14 +11,22 @@
 
 #include "core/cpu/simd_words.h"
 
+#ifdef SIMD_PAIRS
+/* 2^x; 2^-125 below the range (its subnormal neighbours cost Intel's cores 100 clocks each), inf or NaN above it */
+SIMD_INLINE vec v_exp2(vec x)
+{
+    static const float c[] = PANEL_EXP2_HALF;
+    vec                f, p;
+    x = v_max(v_set(-125.f), x);
+    f = v_fraction(x);
+    p = v_fma(v_fma(v_set(c[3]), f, v_set(c[2])), f, v_set(c[1]));
+    return v_scale_floor(v_fma(p, f, v_set(c[0])), x);
+}
+#else
 /* 2^x; 0 far below the range, inf or NaN above it */
 SIMD_INLINE vec v_exp2(vec x)
 {
-#ifdef SIMD_PAIRS
-    static const float c[] = PANEL_EXP2_HALF;
-#else
     static const float c[] = PANEL_EXP2;
-#endif
     enum { TOP = sizeof c / sizeof *c - 1 };
     vec n = v_round(x), f = v_sub(x, n), p = v_set(c[TOP]);
 #pragma GCC unroll 8
@@ -26,6 +34,7 @@ SIMD_INLINE vec v_exp2(vec x)
         p = v_fma(p, f, v_set(c[i]));
     return v_scale(p, n);
 }
+#endif
 
 #ifdef SIMD_PAIRS
 SIMD_INLINE vec v_gelu(vec x)
@@ -159,36 +168,44 @@ SIMD static void scatter(float *const *token, const float *panel, ptrdiff_t ld, 
         }
 }
 
+/* Norm of `vecs` vectors of lanes, so that their sums do not wait for one another. */
+SIMD_INLINE void norm_lanes(float *dst, const float *src, ptrdiff_t ld, int c, const float *gamma,
+                            const float *beta, float eps, const int vecs)
+{
+    const vec inv = v_set(1.f / (float)c);
+    vec       sum[VECS][2], var[VECS][2], mean[VECS], scale[VECS];
+    for (int i = 0; i < vecs; i++)
+        for (int k = 0; k < 2; k++)
+            sum[i][k] = var[i][k] = v_set(0.f);
+    for (int r = 0; r < c; r += 2)
+        for (int k = 0; k < 2 && r + k < c; k++)
+            for (int i = 0; i < vecs; i++)
+                sum[i][k] = v_add(sum[i][k], v_load(src + (r + k) * ld + i * LANES));
+    for (int i = 0; i < vecs; i++)
+        mean[i] = v_mul(v_add(sum[i][0], sum[i][1]), inv);
+    for (int r = 0; r < c; r += 2)
+        for (int k = 0; k < 2 && r + k < c; k++)
+            for (int i = 0; i < vecs; i++) {
+                vec a = v_sub(v_load(src + (r + k) * ld + i * LANES), mean[i]);
+                var[i][k] = v_fma(a, a, var[i][k]);
+            }
+    for (int i = 0; i < vecs; i++)
+        scale[i] = v_div(v_set(1.f), v_sqrt(v_fma(v_add(var[i][0], var[i][1]), inv, v_set(eps))));
+    for (int r = 0; r < c; r++)
+        for (int i = 0; i < vecs; i++) {
+            vec a = v_mul(v_sub(v_load(src + r * ld + i * LANES), mean[i]), scale[i]);
+            v_store(dst + r * ld + i * LANES, v_fma(a, v_set(gamma[r]), v_set(beta[r])));
+        }
+}
+
 SIMD static void norm(float *dst, const float *src, ptrdiff_t ld, int c, int t, const float *gamma,
                       const float *beta, float eps)
 {
-    const vec inv = v_set(1.f / (float)c);
-    for (int i = 0; i < t; i += LANES) {
-        vec sum = v_set(0.f), sum1 = sum, var = sum, var1 = sum;
-        int r = 0;
-        for (; r + 1 < c; r += 2) {
-            sum = v_add(sum, v_load(src + r * ld + i));
-            sum1 = v_add(sum1, v_load(src + (r + 1) * ld + i));
-        }
-        if (r < c)
-            sum = v_add(sum, v_load(src + r * ld + i));
-        vec mean = v_mul(v_add(sum, sum1), inv);
-        for (r = 0; r + 1 < c; r += 2) {
-            vec a = v_sub(v_load(src + r * ld + i), mean);
-            vec b = v_sub(v_load(src + (r + 1) * ld + i), mean);
-            var = v_fma(a, a, var);
-            var1 = v_fma(b, b, var1);
-        }
-        if (r < c) {
-            vec a = v_sub(v_load(src + r * ld + i), mean);
-            var = v_fma(a, a, var);
-        }
-        vec scale = v_div(v_set(1.f), v_sqrt(v_fma(v_add(var, var1), inv, v_set(eps))));
-        for (r = 0; r < c; r++) {
-            vec a = v_mul(v_sub(v_load(src + r * ld + i), mean), scale);
-            v_store(dst + r * ld + i, v_fma(a, v_set(gamma[r]), v_set(beta[r])));
-        }
-    }
+    int i = 0;
+    for (; i + VECS * LANES <= t; i += VECS * LANES)
+        norm_lanes(dst + i, src + i, ld, c, gamma, beta, eps, VECS);
+    for (; i < t; i += LANES)
+        norm_lanes(dst + i, src + i, ld, c, gamma, beta, eps, 1);
 }
 
 #ifndef PANEL_NO_ATTEND
@@ -197,8 +214,6 @@ SIMD static void norm(float *dst, const float *src, ptrdiff_t ld, int c, int t, 
  * of the largest logit serves, since sums and weights are floats, and 0 nearly always does. Where
  * the sum says that it does not, the largest logit is found first and the strip made again.
  */
-static const float SUM_LEAST = 0x1p-40f, SUM_MOST = 0x1p40f;
-
 typedef struct operands {
     const word *q, *k;   /* (depth, t) */
     const word *v;       /* (d, t / PER): pairs are of keys */
@@ -345,7 +360,7 @@ SIMD_INLINE void attend_strip(const panel_attend *a, const operands *o, int i, c
         top[v] = v_set(0.f);
     all_weights(a, o, top, sum, i, vecs);
     for (int v = 0; v < vecs; v++)
-        good &= v_within(sum[v], SUM_LEAST, SUM_MOST);
+        good &= v_within(sum[v], PANEL_SUM_LEAST, PANEL_SUM_MOST);
     if (!good) {
         tops(a, o, top, i, vecs);
         all_weights(a, o, top, sum, i, vecs);

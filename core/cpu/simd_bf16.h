@@ -18,6 +18,17 @@ SIMD_INLINE __m512i v_pair(vec lo, vec hi)
     return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(hi, lo));
 }
 
+/* (lo, hi) of each lane, cut off to bf16: a third of the time on Intel's cores */
+SIMD_INLINE __m512i v_pair_cut(vec lo, vec hi)
+{
+    const __m512i high = _mm512_set1_epi32(-0x10000);
+    return _mm512_ternarylogic_epi32(_mm512_srli_epi32((__m512i)lo, 16), (__m512i)hi, high, 0xf8); /* a | b & c */
+}
+
+SIMD_INLINE vec v_fraction(vec a) { return _mm512_reduce_ps(a, 9); } /* a - floor(a) */
+/* a 2^floor(b) */
+SIMD_INLINE vec v_scale_floor(vec a, vec b) { return _mm512_scalef_ps(a, b); }
+
 enum { PAIR_OF_ONES = 0x3f803f80 };
 
 /* acc + a.lo b.lo + a.hi b.hi */
