@@ -21,7 +21,9 @@ static const float  MASKED = -100.f * 1.442695041f; /* Swin's -100, in units of 
 typedef struct weights {
     int     lanes; /* w^2 rounded up to the panel's lanes */
     op_norm norm1, norm2;
-    op_conv qkv, proj, fc1, fc2;
+    op_conv qkv; /* (H, head_rows): q, k and v of a head, then zeros up to what kernels can begin at */
+    int     head_rows;
+    op_conv proj, fc1, fc2;
     float  *bias; /* (H, w^2 keys, lanes queries), times log2(e) */
 } weights;
 
@@ -37,6 +39,26 @@ static void expand_bias(float *out, const float *table, int heads, int w, int la
                 out[((size_t)h * (size_t)(w * w) + (size_t)j) * (size_t)lanes + (size_t)i] =
                     (float)(table[at * heads + h] * LOG2E);
             }
+}
+
+static oriel_status qkv_pack(oriel_device *dev, weights *w, const attn_block_data *d, const panel_ops *p,
+                             oriel_dtype operand)
+{
+    int    c = d->c, dim = c / d->heads, rows = (int)oriel_round_up(3 * dim, p->n_step), n = d->heads * rows;
+    size_t row = (size_t)c * sizeof(float);
+    float *qkv = oriel_alloc_zero((size_t)n, row), *bias = oriel_alloc_zero((size_t)n, sizeof *bias);
+    oriel_status s = qkv && bias ? ORIEL_OK : ORIEL_E_NOMEM;
+    for (int i = 0; !s && i < 3 * c; i++) {
+        int at = i % c / dim * rows + i / c * dim + i % dim;
+        memcpy(qkv + (size_t)at * (size_t)c, d->qkv + (size_t)i * (size_t)c, row);
+        bias[at] = d->qkv_bias[i];
+    }
+    if (!s)
+        s = op_conv_pack(dev, &w->qkv, n, c, 1, 0, qkv, bias, operand);
+    w->head_rows = rows;
+    oriel_dealloc(qkv);
+    oriel_dealloc(bias);
+    return s;
 }
 
 static oriel_status pack(oriel_device *dev, attn_block *b, const attn_block_data *d, oriel_dtype operand)
@@ -58,7 +80,7 @@ static oriel_status pack(oriel_device *dev, attn_block *b, const attn_block_data
     }
     if ((s = op_norm_pack(dev, &w->norm1, c, d->eps, d->norm1_gamma, d->norm1_beta)) ||
         (s = op_norm_pack(dev, &w->norm2, c, d->eps, d->norm2_gamma, d->norm2_beta)) ||
-        (s = op_conv_pack(dev, &w->qkv, 3 * c, c, 1, 0, d->qkv, d->qkv_bias, operand)) ||
+        (s = qkv_pack(dev, w, d, p, operand)) ||
         (s = op_conv_pack(dev, &w->proj, c, c, 1, 0, d->proj, d->proj_bias, operand)) ||
         (s = op_conv_pack(dev, &w->fc1, d->hidden, c, 1, 0, d->fc1, d->fc1_bias, operand)) ||
         (s = op_conv_pack(dev, &w->fc2, c, d->hidden, 1, 0, d->fc2, d->fc2_bias, operand)))
@@ -86,7 +108,7 @@ static void unpack(oriel_device *dev, attn_block *b)
 
 
 typedef struct layout { /* floats of a worker's panels */
-    size_t x, norm, wide, pair, logits, region, size;
+    size_t x, norm, heads, wide, pair, logits, region, size;
 } layout;
 
 static layout plan(const panel_ops *p, const attn_block *b)
@@ -94,15 +116,17 @@ static layout plan(const panel_ops *p, const attn_block *b)
     layout l;
     int    lanes = ((const weights *)b->packed)->lanes;
     size_t t = (size_t)lanes, c = (size_t)b->c, hidden = (size_t)b->hidden;
-    size_t wide = 3 * c > hidden ? 3 * c : hidden, narrow = c > hidden ? c : hidden;
+    size_t head = 3 * c / (size_t)b->heads, wide = head > hidden ? head : hidden;
+    size_t narrow = c > hidden ? c : hidden;
     l.x = c * t;
     l.norm = c * t;
+    l.heads = p->bf16 ? 0 : c * t; /* pairs are read then: heads may lie where norm does */
     l.wide = wide * t;
     l.pair = p->bf16 ? (size_t)oriel_round_up((int64_t)narrow, p->k_step) / 2 * t : 0;
     l.logits = panel_attend_floats(b->c / b->heads, lanes, b->window * b->window);
     l.region = t;
     l.size = (size_t)oriel_round_up(
-        (int64_t)(l.x + l.norm + l.wide + l.pair + l.logits + l.region) * 4, 64);
+        (int64_t)(l.x + l.norm + l.heads + l.wide + l.pair + l.logits + l.region) * 4, 64);
     return l;
 }
 
@@ -128,22 +152,47 @@ static size_t scratch_bytes(const run *r, const attn_block *b, op_map x)
     return plan(panel_of(b), b).size * (size_t)oriel_pool_threads(r->dev->pool);
 }
 
-/* Y (+)= act(W X + bias) on one panel of tokens; in bf16 the operand is paired first. */
-static void linear(const job *j, const op_conv *w, const float *x, uint32_t *pair, float *y,
-                   panel_act act, bool add)
+/* What products take for a panel of k channels: the panel, or pairs of it. */
+static const void *operand_of(const job *j, const float *x, int k, uint32_t *pair)
 {
-    const cpu_weights *c = w->packed;
-    int                t = j->w->lanes;
-    if (j->p->bf16)
-        j->p->pair(pair, x, t, w->k, t);
-    j->p->gemm(&(panel_gemm){.w = &c->w,
-                             .x = j->p->bf16 ? (const void *)pair : x,
-                             .ldx = t,
-                             .y = y,
-                             .ldy = t,
-                             .t = t,
-                             .act = act,
-                             .add = add});
+    if (!j->p->bf16)
+        return x;
+    j->p->pair(pair, x, j->w->lanes, k, j->w->lanes);
+    return pair;
+}
+
+/* Y (+)= act(W X + bias) on one panel of tokens */
+static void linear(const job *j, const panel_weights *w, const void *x, float *y, panel_act act, bool add)
+{
+    int t = j->w->lanes;
+    j->p->gemm(&(panel_gemm){.w = w, .x = x, .ldx = t, .y = y, .ldy = t, .t = t, .act = act, .add = add});
+}
+
+static const panel_weights *packed(const op_conv *w)
+{
+    return &((const cpu_weights *)w->packed)->w;
+}
+
+/* o = attention of head h of x; q, k and v never leave L1. */
+static void head(const job *j, int h, const void *x, float *qkv, float *o, const float *region, float *logits)
+{
+    const attn_block *b = j->b;
+    ptrdiff_t         t = j->w->lanes;
+    int               d = b->c / b->heads, n = b->window * b->window;
+    panel_weights     w = panel_rows(packed(&j->w->qkv), j->p, h * j->w->head_rows, 3 * d);
+    linear(j, &w, x, qkv, PANEL_LINEAR, false);
+    j->p->attend(&(panel_attend){.q = qkv,
+                                 .k = qkv + d * t,
+                                 .v = qkv + 2 * d * t,
+                                 .o = o + h * d * t,
+                                 .ld = t,
+                                 .d = d,
+                                 .t = j->w->lanes,
+                                 .nk = n,
+                                 .bias = j->w->bias + h * n * t,
+                                 .region = region,
+                                 .masked = MASKED,
+                                 .s = logits});
 }
 
 /* One axis of window `at`: where its w tokens lie, and which of them another block of the law has.
@@ -203,10 +252,11 @@ static void window(const job *j, int wy, int wx, int next_y, int next_x, char *s
     const attn_block *b = j->b;
     const weights    *w = j->w;
     const panel_ops  *p = j->p;
-    float            *x = (float *)scratch, *norm = x + j->l.x, *wide = norm + j->l.norm;
+    float            *x = (float *)scratch, *norm = x + j->l.x, *heads = norm + j->l.heads;
+    float            *wide = heads + j->l.norm;
     uint32_t         *pair = (uint32_t *)(wide + j->l.wide);
     float            *logits = (float *)(pair + j->l.pair), *region = logits + j->l.logits;
-    int               t = w->lanes, n = b->window * b->window, d = b->c / b->heads;
+    int               t = w->lanes, n = b->window * b->window;
     int64_t           at[MAX_TOKENS];
     const float      *from[MAX_TOKENS];
     float            *to[MAX_TOKENS];
@@ -217,27 +267,15 @@ static void window(const job *j, int wy, int wx, int next_y, int next_x, char *s
     }
     p->gather(x, t, from, n, b->c);
     p->norm(norm, x, t, b->c, t, w->norm1.gamma, w->norm1.beta, w->norm1.eps);
-    linear(j, &w->qkv, norm, pair, wide, PANEL_LINEAR, false);
+    const void *operand = operand_of(j, norm, b->c, pair);
     for (int h = 0; h < b->heads; h++) {
-        const float *q = wide + (ptrdiff_t)h * d * t;
         prefetch(j, next_y, next_x, h * b->window / b->heads, (h + 1) * b->window / b->heads);
-        p->attend(&(panel_attend){.q = q,
-                                  .k = q + (ptrdiff_t)b->c * t,
-                                  .v = q + (ptrdiff_t)2 * b->c * t,
-                                  .o = norm + (ptrdiff_t)h * d * t,
-                                  .ld = t,
-                                  .d = d,
-                                  .t = t,
-                                  .nk = n,
-                                  .bias = w->bias + (ptrdiff_t)h * n * t,
-                                  .region = masked ? region : NULL,
-                                  .masked = MASKED,
-                                  .s = logits});
+        head(j, h, operand, wide, heads, masked ? region : NULL, logits);
     }
-    linear(j, &w->proj, norm, pair, x, PANEL_LINEAR, true);
+    linear(j, packed(&w->proj), operand_of(j, heads, b->c, pair), x, PANEL_LINEAR, true);
     p->norm(norm, x, t, b->c, t, w->norm2.gamma, w->norm2.beta, w->norm2.eps);
-    linear(j, &w->fc1, norm, pair, wide, PANEL_GELU, false);
-    linear(j, &w->fc2, wide, pair, x, PANEL_LINEAR, true);
+    linear(j, packed(&w->fc1), operand_of(j, norm, b->c, pair), wide, PANEL_GELU, false);
+    linear(j, packed(&w->fc2), operand_of(j, wide, b->hidden, pair), x, PANEL_LINEAR, true);
     p->scatter(to, x, t, n, b->c);
 }
 
