@@ -64,8 +64,8 @@ void fault(problem *q, const char *format, ...)
     va_list ap;
     if (++q->faults > 3)
         return;
-    fprintf(stderr, "checkops%s --op %s --level '%s' --seed %u: %s: ", q->gpu ? " --device cuda" : "", q->op, q->level, q->seed,
-            q->what);
+    fprintf(stderr, "checkops%s --op %s --level '%s' --seed %u: %s: ", q->gpu ? " --device cuda" : "", q->op, q->level,
+            q->seed, q->what);
     va_start(ap, format);
     vfprintf(stderr, format, ap);
     va_end(ap);
@@ -303,7 +303,8 @@ static bool parse(wanted *w, int argc, char **argv)
 static void each(const checkop *o, const level *l, const wanted *w, unsigned found, double peak)
 {
     if (w->list)
-        printf("%-10s %-12s %d problems%s\n", o->name, name_of(l), o->seeds, here(l, found) ? "" : " (this CPU cannot run it)");
+        printf("%-10s %-12s %d problems%s\n", o->name, name_of(l), o->seeds,
+               here(l, found) ? "" : " (this CPU cannot run it)");
     else if (w->bench && !o->bench)
         return;
     else if (!here(l, found))

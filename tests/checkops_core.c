@@ -90,15 +90,25 @@ typedef struct convolution {
     op_conv      packed;
     op_map       x, y, add; /* here */
     op_map       added;     /* add there */
+    float       *xr, *wr;   /* x and w as products take them */
     op_conv_call call;
 } convolution;
+
+static float *rounded_copy(problem *q, const float *v, size_t count)
+{
+    float *p = zone_new(count);
+    for (size_t i = 0; i < count; i++)
+        p[i] = rounded(q, v[i]);
+    return p;
+}
 
 static void convolution_new(problem *q, stage *s, convolution *m)
 {
     *m = (convolution){.k = draw(q, 1, q->gpu && draw(q, 0, 3) == 0 ? 140 : 36), .side = draw(q, 0, 3) ? 3 : 1,
                        .height = draw(q, 1, 40), .width = draw(q, 0, 3) ? draw(q, 1, 30) : draw(q, 31, 140)};
     m->shuffle = draw(q, 0, 1) ? 0 : draw(q, 2, 4);
-    int r = m->shuffle ? m->shuffle : 1, c = draw(q, 1, m->shuffle ? 5 : q->gpu && m->k > 36 ? 140 : 40), edge = m->side / 2;
+    int r = m->shuffle ? m->shuffle : 1, edge = m->side / 2;
+    int c = draw(q, 1, m->shuffle ? 5 : q->gpu && m->k > 36 ? 140 : 40);
     m->n = c * r * r;
     size_t weights = (size_t)(m->n * m->k * m->side * m->side);
     m->w = zone_new(weights), m->bias = zone_new((size_t)m->n);
@@ -118,6 +128,8 @@ static void convolution_new(problem *q, stage *s, convolution *m)
     m->y = map_new(q, y0, y1, m->height * r, cols, c, false);
     m->add = map_new(q, y0, y1, m->height * r, cols, c, true);
     m->added = stage_map(q, s, m->add);
+    m->wr = rounded_copy(q, m->w, weights);
+    m->xr = rounded_copy(q, m->x.t.data, (size_t)oriel_tensor_count(&m->x.t));
     m->call = (op_conv_call){.w = &m->packed, .x = stage_map(q, s, m->x), .y = stage_map(q, s, m->y),
                              .leaky = draw(q, 0, 1) ? 0.01f * (float)draw(q, 1, 30) : 0};
     if (!m->shuffle && draw(q, 0, 1))
@@ -137,8 +149,9 @@ static void convolution_pixel(problem *q, const convolution *m, const op_map *y,
             int iy = oy / r + i / m->side - edge, ix = ox / r + i % m->side - edge;
             if (iy < 0 || iy >= m->height || ix < 0 || ix >= m->width)
                 continue;
-            float  w = m->w[(n * m->k + k) * taps + i], x = (float)at(&m->x, iy, ix, k);
-            double term = (double)rounded(q, w) * (double)rounded(q, x);
+            float  w = m->wr[(n * m->k + k) * taps + i];
+            float  x = m->xr[((iy - m->x.y0) * m->width + ix) * m->k + k];
+            double term = (double)w * (double)x;
             sum += term;
             size += fabs(term);
         }
@@ -183,6 +196,8 @@ static void check_conv(problem *q)
     map_free(q, &m.x);
     map_free(q, &m.y);
     map_free(q, &m.add);
+    zone_free(m.xr);
+    zone_free(m.wr);
     zone_free(m.w);
     zone_free(m.bias);
     stage_close(q, &s);
@@ -329,7 +344,8 @@ static void check_input(problem *q)
     int64_t       shape[3] = {h, w, c};
     oriel_tensor  x = oriel_tensor_of(way > 0 ? pixels : pixels + (h - 1) * w * (c + gap), ORIEL_F32, 3, shape);
     op_map        y = map_new(q, 0, ny, ny, nx, c, false);
-    op_input_call call = {.y = stage_map(q, &s, y), .first_y = first_y, .first_x = first_x, .scale = 255, .mean = {0.25f, 0.5f, 0.125f}};
+    op_input_call call = {.y = stage_map(q, &s, y), .first_y = first_y, .first_x = first_x, .scale = 255,
+                          .mean = {0.25f, 0.5f, 0.125f}};
     x.stride[0] = way * w * (c + gap);
     x.stride[1] = c + gap;
     call.x = x;

@@ -68,7 +68,8 @@ static void filter_place(problem *q, const filter *f, const frames *x, const fra
             }
             const float *from = x->v + (((at[0] * x->size[1] + p[0]) * x->size[2] + p[1]) * x->size[3] + p[2]) * x->c;
             for (int k = 0; inside && k < s->k; k++) {
-                double term = (double)rounded(q, from[k]) * (double)rounded(q, f->w[(n * s->k + k) * e[0] * e[1] * e[2] + t]);
+                double w = (double)rounded(q, f->w[(n * s->k + k) * e[0] * e[1] * e[2] + t]);
+                double term = w * (double)rounded(q, from[k]);
                 sum += term;
                 size += fabs(term);
             }
@@ -76,7 +77,8 @@ static void filter_place(problem *q, const filter *f, const frames *x, const fra
         double bound = EPS * (2 * sqrt(s->k * e[0] * e[1] * e[2]) + 2) * size + 3 * EPS * (fabs(sum) + 1);
         if (rounds) /* to the operands' type, before the bias */
             bound += (q->operand == ORIEL_BF16 ? 0x1p-8 : 0x1p-11) * fabs(sum) + 0x1p-25;
-        expect(q, (double)y->v[place * (size_t)y->c + (size_t)n], sum + (double)f->bias[n], bound, "place, output", (int)place, n);
+        expect(q, (double)y->v[place * (size_t)y->c + (size_t)n], sum + (double)f->bias[n], bound, "place, output",
+               (int)place, n);
     }
 }
 

@@ -55,8 +55,8 @@ static oriel_status dnn_fail(cudnnStatus_t e, const char *what)
 {
     char said[256] = "";
     dnn.last_error(said, sizeof said);
-    return oriel_fail(e == CUDNN_STATUS_ALLOC_FAILED ? ORIEL_E_NOMEM : ORIEL_E_DEVICE, "cuDNN: %s: %s%s%s", what, dnn.name(e),
-                      said[0] ? ": " : "", said);
+    return oriel_fail(e == CUDNN_STATUS_ALLOC_FAILED ? ORIEL_E_NOMEM : ORIEL_E_DEVICE, "cuDNN: %s: %s%s%s", what,
+                      dnn.name(e), said[0] ? ": " : "", said);
 }
 
 static oriel_status find_library(void)
@@ -269,7 +269,8 @@ static descriptor build(graph *g, const cuda_conv *c, oriel_dtype out)
 {
     const cuda_conv_shape *s = &c->s;
     const float            one = 1, zero = 0;
-    const int64_t xs[DIMS] = {c->x[0], c->k, c->x[1], c->x[2], c->x[3]}, ys[DIMS] = {c->y[0], c->n, c->y[1], c->y[2], c->y[3]};
+    const int64_t xs[DIMS] = {c->x[0], c->k, c->x[1], c->x[2], c->x[3]};
+    const int64_t ys[DIMS] = {c->y[0], c->n, c->y[1], c->y[2], c->y[3]};
     const int64_t ws[DIMS] = {c->n, c->k, s->kernel[0], s->kernel[1], s->kernel[2]};
     descriptor    x = tensor(g, 'x', s->operand, xs), w = tensor(g, 'w', s->operand, ws), y = tensor(g, 'y', out, ys);
     descriptor    conv = convolution(g, s), op = add(g, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, "operation");
@@ -306,7 +307,8 @@ static bool allowed(descriptor config, oriel_dtype operand)
     bool                        fine = false;
     if (dnn.make(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) ||
         dnn.get(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine) ||
-        dnn.get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &n, note))
+        dnn.get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &n,
+                note))
         goto done;
     fine = true;
     for (int i = 0; i < (int)n; i++) {
@@ -413,15 +415,16 @@ oriel_status cuda_conv_plan(oriel_device *d, cuda_conv *c, const int64_t x[4], i
             dnn.destroy_descriptor(c->plan);
         c->plan = NULL;
         if (!sizes_of(c, x))
-            return oriel_fail(ORIEL_E_ARG, "convolution: a map of %lld x %lld x %lld is smaller than the kernel", (long long)x[1],
-                              (long long)x[2], (long long)x[3]);
+            return oriel_fail(ORIEL_E_ARG, "convolution: a map of %lld x %lld x %lld is smaller than the kernel",
+                              (long long)x[1], (long long)x[2], (long long)x[3]);
         if ((s = cuda_enter(d)) || (s = plan_for(d, c, ORIEL_F32)))
             return s;
         if (!c->plan && c->s.operand != ORIEL_F32 && (s = plan_for(d, c, c->s.operand)))
             return s;
         if (!c->plan)
-            return oriel_fail(ORIEL_E_UNSUPPORTED, "cuDNN: no engine for a convolution %d -> %d of %d x %d x %d in %s", c->s.k, c->s.n,
-                              c->s.kernel[0], c->s.kernel[1], c->s.kernel[2], oriel_dtype_name(c->s.operand));
+            return oriel_fail(ORIEL_E_UNSUPPORTED, "cuDNN: no engine for a convolution %d -> %d of %d x %d x %d in %s",
+                              c->s.k, c->s.n, c->s.kernel[0], c->s.kernel[1], c->s.kernel[2],
+                              oriel_dtype_name(c->s.operand));
         c->in_bytes = aligned((size_t)(x[0] * x[1] * x[2] * x[3]) * (size_t)c->k * size_of(c->s.operand));
         c->out_bytes = aligned((size_t)(c->y[0] * c->y[1] * c->y[2] * c->y[3]) * (size_t)c->n *
                                size_of(c->rounds ? c->s.operand : ORIEL_F32));
@@ -456,8 +459,8 @@ oriel_status cuda_conv_run(oriel_device *d, const cuda_conv *c, float *y, const 
     if ((s = cast_kernel(in, c->k, c->s.operand, x, c->s.k, c->x[0] * c->x[1] * c->x[2] * c->x[3], stream)) ||
         (s = execute(d, c, in, out, out + c->out_bytes)))
         return s;
-    return bias_kernel(y, c->s.n, out, c->n, c->rounds ? c->s.operand : ORIEL_F32, c->bias, c->y[0] * c->y[1] * c->y[2] * c->y[3],
-                       stream);
+    return bias_kernel(y, c->s.n, out, c->n, c->rounds ? c->s.operand : ORIEL_F32, c->bias,
+                       c->y[0] * c->y[1] * c->y[2] * c->y[3], stream);
 }
 
 bool cuda_conv_rounds(const cuda_conv *c)
@@ -471,7 +474,8 @@ oriel_status cuda_conv_pack(oriel_device *d, cuda_conv **out, const cuda_conv_sh
 {
     (void)d, (void)s, (void)data, (void)bias;
     *out = NULL;
-    return oriel_fail(ORIEL_E_UNSUPPORTED, "convolutions of this kind need cuDNN, whose header this liboriel was built without");
+    return oriel_fail(ORIEL_E_UNSUPPORTED, "convolutions of this kind need cuDNN, whose header this liboriel "
+                                           "was built without");
 }
 
 void cuda_conv_free(oriel_device *d, cuda_conv **c)

@@ -17,7 +17,8 @@ enum { PLANE = (ROWS + 2) * PITCH + 4 }; /* 12 mod 32: the eight inputs of a pix
 
 /* The inputs of a thread: the same place of each step, PER pixels' worth. */
 template <int EDGE> struct reader {
-    static constexpr int WIDE = COLS + 2 * EDGE, COUNT = (ROWS + 2 * EDGE) * WIDE * STEP, PER = (COUNT + THREADS - 1) / THREADS;
+    static constexpr int WIDE = COLS + 2 * EDGE, COUNT = (ROWS + 2 * EDGE) * WIDE * STEP;
+    static constexpr int PER = (COUNT + THREADS - 1) / THREADS;
 
     const float *from; /* the halo's corner, which may lie outside of the map */
     int          at[PER]; /* from there on; -1: zero */
@@ -60,13 +61,14 @@ template <int SIDE> static __device__ __forceinline__ void read_weights(uint32_t
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-/* The eight inputs of a step. */
+/* The inputs of a step, eight but for the last. */
 template <int SIDE>
-static __device__ __forceinline__ void multiply(float (&sum)[8][4], const float *xs, const float4 *ws, int ty, int tx, int tn)
+static __device__ __forceinline__ void multiply(float (&sum)[8][4], const float *xs, const float4 *ws, int inputs,
+                                                int ty, int tx, int tn)
 {
     constexpr int EDGE = SIDE / 2;
 #pragma unroll 2
-    for (int c = 0; c < STEP; c++)
+    for (int c = 0; c < inputs; c++)
 #pragma unroll
         for (int dy = 0; dy < SIDE; dy++) {
             const float4 *line = (const float4 *)(xs + c * PLANE + (ty + dy) * PITCH + tx);
@@ -142,7 +144,7 @@ template <int SIDE> __global__ void __launch_bounds__(THREADS, 2) conv_f32_kerne
             read_weights<SIDE>((uint32_t)__cvta_generic_to_shared(m.ws[1 - now]), w + (size_t)(s + 1) * WEIGHTS);
             x.read(a, (s + 1) * STEP);
         }
-        multiply<SIDE>(sum, m.xs[now], m.ws[now], ty, tx, tn);
+        multiply<SIDE>(sum, m.xs[now], m.ws[now], a.k - s * STEP < STEP ? a.k - s * STEP : STEP, ty, tx, tn);
     }
     store(a, sum, row + ty, col + tx, (int)blockIdx.z * N + 4 * tn);
 }
@@ -162,6 +164,7 @@ extern "C" oriel_status conv_f32(const conv_args *a, int side, cudaStream_t stre
     dim3 grid((unsigned)oriel_ceil_div(a->cols, COLS), (unsigned)oriel_ceil_div(a->rows, ROWS),
               (unsigned)oriel_ceil_div(a->n, N));
     if (grid.y > 65535 || grid.z > 65535)
-        return oriel_fail(ORIEL_E_UNSUPPORTED, "convolution: %d rows of %d outputs are more than a launch takes", a->rows, a->n);
+        return oriel_fail(ORIEL_E_UNSUPPORTED, "convolution: %d rows of %d outputs are more than a launch takes",
+                          a->rows, a->n);
     return side == 3 ? launch<3>(a, grid, stream) : launch<1>(a, grid, stream);
 }

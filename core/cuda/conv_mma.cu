@@ -5,10 +5,11 @@
  * Contract: operands bf16 or f16, pixels rounded to nearest even as they are read; sums f32. Any sizes. Sums run over
  *   inputs, then taps, in one order: the same bits always.
  * Block: 16 x 16 pixels, NT outputs, 8 warps as 8 / WN rows of pixels times WN parts of the outputs; a warp has 2 WN rows
- *   of 16 pixels. Steps of 32 inputs in shared memory, in pieces of eight inputs, 16 bytes: pixels with their halo
+ *   of 16 pixels. Steps of 16 inputs in shared memory, in pieces of eight, 16 bytes: pixels with their halo
  *   [piece][row][column], weights [tap][piece][output]. Eight neighbours of a piece are 128 bytes in a row, so ldmatrix
  *   meets no bank twice, wherever a tap's pixels begin.
- * A row's fragments, once read, serve the three taps above each other. Two blocks a multiprocessor: one computes while the other reads.
+ * A row's fragments, once read, serve the three taps above each other. A step is copied while the one before is
+ *   multiplied: pixels arrive as f32 and are rounded within shared memory. Two blocks a multiprocessor.
  */
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -53,60 +54,99 @@ static __device__ __forceinline__ uint32_t pair(float low, float high, __half)
     return *(const uint32_t *)&p;
 }
 
-/* A block of pixels in shared memory: SIDE x SIDE of them, in planes of a piece each. A plane's length is 2 or 6 mod 8:
- * the four pieces of two pixels, written at once, lie in different banks. */
+/* SIDE x SIDE pixels in shared memory. The four quarters of a pixel's step arrive side by side. */
 template <int EDGE> struct halo {
-    static constexpr int SIDE = ROWS + 2 * EDGE, PIXELS = SIDE * SIDE, PLANE = PIXELS + 2;
+    static constexpr int SIDE = ROWS + 2 * EDGE, PIXELS = SIDE * SIDE;
+    static constexpr int PLANE = (PIXELS + 3) / 8 * 8 + 4; /* 4 mod 8: pieces of four pixels lie in different banks */
 };
 
-/* Eight inputs from k on of a pixel, zeros beyond the last. */
-template <typename T> static __device__ __forceinline__ uint4 read_piece(const conv_args &a, const float *x, int k)
+template <int NT, int SIDE> struct stage {
+    float4 raw[2][halo<SIDE / 2>::PIXELS * 2 * PIECES];
+    uint4  ws[2][SIDE * SIDE * PIECES * NT];
+    uint4  xs[PIECES * halo<SIDE / 2>::PLANE];
+};
+
+static __device__ __forceinline__ uint32_t shared_at(const void *p)
 {
-    float v[8] = {};
-    if (a.read4) {
-        if (k < a.k)
-            *(float4 *)v = *(const float4 *)(x + k);
-        if (k + 4 < a.k)
-            *(float4 *)(v + 4) = *(const float4 *)(x + k + 4);
-    } else {
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            if (k + i < a.k)
-                v[i] = x[k + i];
-    }
-    return make_uint4(pair(v[0], v[1], T()), pair(v[2], v[3], T()), pair(v[4], v[5], T()), pair(v[6], v[7], T()));
+    return (uint32_t)__cvta_generic_to_shared(p);
 }
 
-template <typename T, int EDGE>
-static __device__ __forceinline__ void read_pixels(const conv_args &a, uint4 *xs, int row, int col, int k)
+/* Copy four floats, or zeros. */
+static __device__ __forceinline__ void copy4(uint32_t to, const float *from, bool there)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
+}
+static __device__ __forceinline__ void copy1(uint32_t to, const float *from, bool there)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(there ? 4 : 0) : "memory");
+}
+
+/* Inputs k .. k + 15 of the block's pixels and the halo. */
+template <int EDGE>
+static __device__ __forceinline__ void copy_pixels(const conv_args &a, uint32_t to, int row, int col, int k)
 {
     typedef halo<EDGE> h;
-#pragma unroll 2
-    for (int i = (int)threadIdx.x; i < h::PIXELS * PIECES; i += THREADS) {
-        int  pixel = i / PIECES, piece = i % PIECES, y = row - EDGE + pixel / h::SIDE, x = col - EDGE + pixel % h::SIDE;
-        bool there = y >= 0 && y < a.height && x >= 0 && x < a.width && y < a.row + a.rows + EDGE;
-        const float *from = a.x + ((size_t)(y - a.x_y0) * (size_t)a.width + (size_t)x) * (size_t)a.k;
-        xs[piece * h::PLANE + pixel] = there ? read_piece<T>(a, from, k + 8 * piece) : make_uint4(0, 0, 0, 0);
+    constexpr int NEXT = THREADS / 4; /* pixels from one of a thread's copies to the next */
+    const float  *corner = a.x + ((int64_t)(row - EDGE - a.x_y0) * a.width + col - EDGE) * a.k; /* may lie outside */
+    int           end = a.row + a.rows + EDGE < a.height ? a.row + a.rows + EDGE : a.height;
+    int           c = k + (int)threadIdx.x % 4 * 4;
+    int           py = (int)threadIdx.x / 4 / h::SIDE, px = (int)threadIdx.x / 4 % h::SIDE;
+#pragma unroll
+    for (int i = 0; i < (h::PIXELS + NEXT - 1) / NEXT; i++) {
+        int y = row - EDGE + py, x = col - EDGE + px;
+        if (py < h::SIDE) {
+            uint32_t     place = to + 16 * (threadIdx.x + (unsigned)i * THREADS);
+            bool         inside = y >= 0 && y < end && x >= 0 && x < a.width;
+            const float *from = corner + (py * a.width + px) * a.k + c;
+            if (a.read4) {
+                bool there = inside && c < a.k;
+                copy4(place, there ? from : a.x, there);
+            } else {
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    bool there = inside && c + e < a.k;
+                    copy1(place + 4u * (unsigned)e, there ? from + e : a.x, there);
+                }
+            }
+        }
+        py += NEXT / h::SIDE;
+        px += NEXT % h::SIDE;
+        if (px >= h::SIDE) {
+            px -= h::SIDE;
+            py++;
+        }
     }
 }
 
-/* The weights of a step, the first `pieces` of each tap. */
-template <int NT, int TAPS> static __device__ __forceinline__ void read_weights(uint32_t ws, const uint4 *w, int pieces)
+template <int COUNT> static __device__ __forceinline__ void copy_weights(uint32_t to, const uint4 *w)
 {
-    for (int i = (int)threadIdx.x; i < TAPS * PIECES * NT; i += THREADS)
-        if (i / NT % PIECES < pieces)
-            asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(ws + 16 * (uint32_t)i), "l"(w + i) : "memory");
+#pragma unroll
+    for (int i = (int)threadIdx.x; i < COUNT; i += THREADS)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + 16 * (uint32_t)i), "l"(w + i) : "memory");
 }
 
-/* Sixteen inputs of a step. */
+/* Round the pixels of a step. Which half of a piece a thread reads first spreads four pixels over the banks. */
+template <typename T, int EDGE> static __device__ __forceinline__ void round_pixels(uint4 *xs, const float4 *raw)
+{
+    typedef halo<EDGE> h;
+#pragma unroll
+    for (int i = (int)threadIdx.x; i < h::PIXELS * PIECES; i += THREADS) {
+        int    pixel = i / PIECES, piece = i % PIECES, first = pixel / 2 % 2;
+        float4 u = raw[2 * i + first], v = raw[2 * i + 1 - first], low = first ? v : u, high = first ? u : v;
+        xs[piece * h::PLANE + pixel] = make_uint4(pair(low.x, low.y, T()), pair(low.z, low.w, T()),
+                                                  pair(high.x, high.y, T()), pair(high.z, high.w, T()));
+    }
+}
+
+/* The sixteen inputs of a step. */
 template <typename T, int NT, int WN, int SIDE>
-static __device__ __forceinline__ void multiply(float (&sum)[2 * WN][NT / WN / 8][4], uint32_t xs, uint32_t ws, int warp_row,
-                                                int warp_n, int which)
+static __device__ __forceinline__ void multiply(float (&sum)[2 * WN][NT / WN / 8][4], uint32_t xs, uint32_t ws,
+                                                int warp_row, int warp_n)
 {
     constexpr int R = 2 * WN, EDGE = SIDE / 2, H = halo<EDGE>::SIDE, PLANE = halo<EDGE>::PLANE;
     int           lane = (int)threadIdx.x % 32;
-    uint32_t      from = xs + 16u * (uint32_t)((2 * which + lane / 16) * PLANE + warp_row * H + lane % 16);
-    uint32_t      of = ws + 16u * (uint32_t)((2 * which + lane / 8 % 2) * NT + warp_n + lane / 16 * 8 + lane % 8);
+    uint32_t      from = xs + 16u * (uint32_t)(lane / 16 * PLANE + warp_row * H + lane % 16);
+    uint32_t      of = ws + 16u * (uint32_t)(lane / 8 % 2 * NT + warp_n + lane / 16 * 8 + lane % 8);
 #pragma unroll
     for (int dx = 0; dx < SIDE; dx++) {
         uint32_t x[R + 2 * EDGE][4];
@@ -187,27 +227,44 @@ static __device__ __forceinline__ void store(const conv_args &a, const float (&s
     }
 }
 
+/* What will be added, on its way into the cache while products are made. */
+template <int NT> static __device__ __forceinline__ void expect_add(const conv_args &a, int row, int col, int n)
+{
+    row += (int)threadIdx.x / COLS;
+    col += (int)threadIdx.x % COLS;
+    if (!a.add || a.r > 1 || row >= a.row + a.rows || col >= a.cols)
+        return;
+    int last = a.n - n < NT ? a.n - n - 1 : NT - 1;
+    for (int i = 0; i < NT; i += 32)
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(a.add + conv_place(a, row, col, n + (i < last ? i : last))));
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(a.add + conv_place(a, row, col, n + last)));
+}
+
 template <typename T, int NT, int WN, int SIDE>
 __global__ void __launch_bounds__(THREADS, 2) conv_mma_kernel(const __grid_constant__ conv_args a)
 {
-    constexpr int EDGE = SIDE / 2, TAPS = SIDE * SIDE, R = 2 * WN, N8 = NT / WN / 8;
+    constexpr int EDGE = SIDE / 2, WEIGHTS = SIDE * SIDE * PIECES * NT, R = 2 * WN, N8 = NT / WN / 8;
     extern __shared__ uint4 shared[];
-    uint4   *xs = shared, *ws = shared + PIECES * halo<EDGE>::PLANE;
-    uint32_t xs_at = (uint32_t)__cvta_generic_to_shared(xs), ws_at = (uint32_t)__cvta_generic_to_shared(ws);
-    int      row = a.row + (int)blockIdx.z * ROWS, col = (int)blockIdx.y * COLS, n = (int)blockIdx.x * NT;
-    int      warp = (int)threadIdx.x / 32, warp_row = warp / WN * R, warp_n = warp % WN * (NT / WN);
-    float    sum[R][N8][4] = {};
-    const uint4 *w = (const uint4 *)a.w + (size_t)blockIdx.x * (size_t)((a.k + CONV_MMA_K - 1) / CONV_MMA_K) * (TAPS * PIECES * NT);
-    for (int k = 0; k < a.k; k += CONV_MMA_K, w += TAPS * PIECES * NT) {
-        int halves = a.k - k > 16 ? 2 : 1;
+    stage<NT, SIDE> &m = *(stage<NT, SIDE> *)shared;
+    int   row = a.row + (int)blockIdx.z * ROWS, col = (int)blockIdx.y * COLS, n = (int)blockIdx.x * NT;
+    int   warp = (int)threadIdx.x / 32, warp_row = warp / WN * R, warp_n = warp % WN * (NT / WN);
+    int   steps = (a.k + CONV_MMA_K - 1) / CONV_MMA_K;
+    float sum[R][N8][4] = {};
+    const uint4 *w = (const uint4 *)a.w + (size_t)blockIdx.x * (size_t)steps * WEIGHTS;
+    copy_pixels<EDGE>(a, shared_at(m.raw[0]), row, col, 0);
+    copy_weights<WEIGHTS>(shared_at(m.ws[0]), w);
+    expect_add<NT>(a, row, col, n);
+    for (int s = 0; s < steps; s++) {
+        int now = s % 2;
+        asm volatile("cp.async.wait_all;" ::: "memory");
+        __syncthreads(); /* the step has arrived; nobody multiplies the one before any more */
+        if (s + 1 < steps) {
+            copy_pixels<EDGE>(a, shared_at(m.raw[1 - now]), row, col, (s + 1) * CONV_MMA_K);
+            copy_weights<WEIGHTS>(shared_at(m.ws[1 - now]), w + (size_t)(s + 1) * WEIGHTS);
+        }
+        round_pixels<T, EDGE>(m.xs, m.raw[now]);
         __syncthreads();
-        read_weights<NT, TAPS>(ws_at, w, 2 * halves);
-        asm volatile("cp.async.commit_group;" ::: "memory");
-        read_pixels<T, EDGE>(a, xs, row, col, k);
-        asm volatile("cp.async.wait_group 0;" ::: "memory");
-        __syncthreads();
-        for (int i = 0; i < halves; i++)
-            multiply<T, NT, WN, SIDE>(sum, xs_at, ws_at, warp_row, warp_n, i);
+        multiply<T, NT, WN, SIDE>(sum, shared_at(m.xs), shared_at(m.ws[now]), warp_row, warp_n);
     }
     store<R, N8>(a, sum, row + warp_row, col, n + warp_n);
 }
@@ -215,10 +272,12 @@ __global__ void __launch_bounds__(THREADS, 2) conv_mma_kernel(const __grid_const
 template <typename T, int NT, int WN, int SIDE> static oriel_status launch(const conv_args *a, cudaStream_t stream)
 {
     void (*kernel)(conv_args) = conv_mma_kernel<T, NT, WN, SIDE>;
-    int  bytes = 16 * PIECES * (halo<SIDE / 2>::PLANE + SIDE * SIDE * NT);
-    dim3 grid((unsigned)oriel_ceil_div(a->n, NT), (unsigned)oriel_ceil_div(a->cols, COLS), (unsigned)oriel_ceil_div(a->rows, ROWS));
+    int  bytes = (int)sizeof(stage<NT, SIDE>);
+    dim3 grid((unsigned)oriel_ceil_div(a->n, NT), (unsigned)oriel_ceil_div(a->cols, COLS),
+              (unsigned)oriel_ceil_div(a->rows, ROWS));
     if (grid.y > 65535 || grid.z > 65535)
-        return oriel_fail(ORIEL_E_UNSUPPORTED, "convolution: a map of %d x %d is more than a launch takes", a->rows, a->cols);
+        return oriel_fail(ORIEL_E_UNSUPPORTED, "convolution: a map of %d x %d is more than a launch takes", a->rows,
+                          a->cols);
     cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     if (e)
         return cuda_fail(e, "conv_mma: %d bytes of shared memory", bytes);

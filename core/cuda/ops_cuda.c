@@ -24,7 +24,8 @@ static void order_weights(void *to, const op_conv *w, const float *data, const i
                 if (operand == ORIEL_F32)
                     f[conv_f32_at(n, k, w->taps, w->k, t)] = v;
                 else
-                    h[conv_mma_at(n, k, w->taps, w->n, w->k, t)] = operand == ORIEL_BF16 ? oriel_f32_to_bf16(v) : oriel_f32_to_f16(v);
+                    h[conv_mma_at(n, k, w->taps, w->n, w->k, t)] =
+                        operand == ORIEL_BF16 ? oriel_f32_to_bf16(v) : oriel_f32_to_f16(v);
             }
 }
 
@@ -40,7 +41,8 @@ static oriel_status pack(oriel_device *dev, op_conv *w, const float *data, const
 {
     if (operand != ORIEL_F32 && operand != ORIEL_BF16 && operand != ORIEL_F16)
         return oriel_fail(ORIEL_E_UNSUPPORTED, "%s: a GPU has f32, bf16 and f16", oriel_dtype_name(operand));
-    size_t weights = operand == ORIEL_F32 ? 4 * conv_f32_count(w->n, w->k, w->taps) : 2 * conv_mma_count(w->n, w->k, w->taps);
+    size_t weights = operand == ORIEL_F32 ? 4 * conv_f32_count(w->n, w->k, w->taps)
+                                          : 2 * conv_mma_count(w->n, w->k, w->taps);
     size_t bytes = weights + sizeof(float) * (size_t)oriel_round_up(w->n, CONV_BIAS);
     cuda_weights *c = oriel_alloc_zero(1, sizeof *c);
     char         *host = oriel_alloc_zero(1, bytes);

@@ -105,7 +105,8 @@ extern "C" oriel_status norm_kernel(float *y, const float *x, const op_norm *w, 
 
 /* T: what is copied at once; c and widths count it. A thread a place of x in a row of y: two writes. */
 template <typename T>
-__global__ void __launch_bounds__(THREADS) nearest_map(T *y, const T *x, int width, int c, int y_y0, int x_y0, int64_t count)
+__global__ void __launch_bounds__(THREADS) nearest_map(T *y, const T *x, int width, int c, int y_y0, int x_y0,
+                                                       int64_t count)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, row = (int64_t)width * c;
     if (i >= count)
@@ -124,9 +125,11 @@ extern "C" oriel_status nearest2_kernel(op_map y, op_map x, cudaStream_t stream)
     int64_t  count = y.t.shape[0] * width * (by4 ? c / 4 : c);
     unsigned blocks = (unsigned)oriel_ceil_div(count, THREADS);
     if (by4)
-        nearest_map<<<blocks, THREADS, 0, stream>>>((float4 *)y.t.data, (const float4 *)x.t.data, width, c / 4, y.y0, x.y0, count);
+        nearest_map<<<blocks, THREADS, 0, stream>>>((float4 *)y.t.data, (const float4 *)x.t.data, width, c / 4, y.y0,
+                                                    x.y0, count);
     else
-        nearest_map<<<blocks, THREADS, 0, stream>>>((float *)y.t.data, (const float *)x.t.data, width, c, y.y0, x.y0, count);
+        nearest_map<<<blocks, THREADS, 0, stream>>>((float *)y.t.data, (const float *)x.t.data, width, c, y.y0, x.y0,
+                                                    count);
     return cuda_launched("nearest_map");
 }
 
@@ -220,7 +223,8 @@ __global__ void __launch_bounds__(THREADS) cast_map(T *to, int channels, const f
 }
 
 template <typename T>
-__global__ void __launch_bounds__(THREADS) bias_map(float *to, int c, const T *from, int channels, const float *bias, int64_t count)
+__global__ void __launch_bounds__(THREADS) bias_map(float *to, int c, const T *from, int channels, const float *bias,
+                                                    int64_t count)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, k = i % c;
     if (i < count)

@@ -28,7 +28,7 @@ typedef struct conv_args {
 } conv_args;
 
 /* Weights in a kernel's order: where w[n][k][tap] lies, how many elements there are. */
-enum { CONV_F32_N = 64, CONV_F32_K = 8, CONV_MMA_K = 32, CONV_BIAS = 64 };
+enum { CONV_F32_N = 64, CONV_F32_K = 8, CONV_MMA_K = 16, CONV_BIAS = 64 };
 
 static inline size_t conv_f32_count(int n, int k, int taps)
 {
@@ -38,7 +38,8 @@ static inline size_t conv_f32_count(int n, int k, int taps)
 static inline size_t conv_f32_at(int n, int k, int taps, int all_k, int tap)
 {
     size_t step = (size_t)oriel_ceil_div(all_k, CONV_F32_K) * (size_t)(n / CONV_F32_N) + (size_t)(k / CONV_F32_K);
-    return ((step * (size_t)taps + (size_t)tap) * CONV_F32_K + (size_t)(k % CONV_F32_K)) * CONV_F32_N + (size_t)(n % CONV_F32_N);
+    step = step * (size_t)taps + (size_t)tap;
+    return (step * CONV_F32_K + (size_t)(k % CONV_F32_K)) * CONV_F32_N + (size_t)(n % CONV_F32_N);
 }
 
 /* Outputs of one block of the tensor core kernel, for n of them. */
@@ -70,9 +71,10 @@ oriel_status nearest2_kernel(op_map y, op_map x, cudaStream_t stream);
 oriel_status input_kernel(const op_input_call *c, cudaStream_t stream);
 
 /* (pixels, c) to (pixels, channels) of a type, zeros behind the last; and the way back, plus a bias. */
-oriel_status cast_kernel(void *to, int channels, oriel_dtype type, const float *from, int c, int64_t pixels, cudaStream_t stream);
-oriel_status bias_kernel(float *to, int c, const void *from, int channels, oriel_dtype type, const float *bias, int64_t pixels,
+oriel_status cast_kernel(void *to, int channels, oriel_dtype type, const float *from, int c, int64_t pixels,
                          cudaStream_t stream);
+oriel_status bias_kernel(float *to, int c, const void *from, int channels, oriel_dtype type, const float *bias,
+                         int64_t pixels, cudaStream_t stream);
 
 #ifdef __cplusplus
 }
