@@ -59,11 +59,11 @@ static void lane_close(lane *l)
 /* The GPU's free memory in equal parts, less what its libraries take when they are first called. */
 static bool share_memory(lane_set *l, const batch_options *b)
 {
-    enum { LITTLE = 512 << 20 };
+    enum { LITTLE = 256 << 20 };
     size_t free_bytes, all;
     if (oriel_memory_info(l->list[0].net.device, &free_bytes, &all))
         return false;
-    size_t margin = all / 16 > LITTLE ? all / 16 : LITTLE;
+    size_t margin = free_bytes / 8 > LITTLE ? free_bytes / 8 : LITTLE;
     free_bytes -= margin < free_bytes ? margin : free_bytes;
     if (b->gpu_memory && (uint64_t)b->gpu_memory << 20 < free_bytes)
         free_bytes = (size_t)b->gpu_memory << 20;

@@ -144,13 +144,14 @@ bool picture_fits(const network *n, const oriel_image *src, const picture_plan *
                        text[0], text[1], word);
 }
 
-/* The largest tile up to `from` with which the run fits into the GPU's memory, or 0. */
+/* The largest tile up to `from` with which the run fits into the GPU's memory, or 0. None of less
+ * than eight windows: four of them are the overlap without which tiles are seen. */
 static int gpu_tile(const network *n, const oriel_image *src, int from, picture_plan *plan)
 {
     int window = n->info.window > 0 ? n->info.window : 8;
     network tiled = *n;
     tiled.overlap = -1;
-    for (int tile = from / window * window; tile >= 2 * window; tile -= window + tile / 16) {
+    for (int tile = from / window * window; tile >= 8 * window; tile -= window + tile / 16) {
         trouble why = {""};
         tiled.tile = tile / window * window;
         if (picture_plan_make(&tiled, src, plan, &why) && plan->gpu_bytes <= n->gpu_bytes)
