@@ -182,8 +182,10 @@ says 'the picture has colours'
 cp x2.safetensors nan.safetensors # its last number, a bias, is none
 printf '\377\377\377\177' |
     dd of=nan.safetensors bs=1 seek=$(($(wc -c <x2.safetensors) - 4)) conv=notrunc 2>/dev/null
-run 1 upscale a.png -o nan.png -m ./nan.safetensors
-says 'a.png: the network'
+for scale in 2 1.5; do # as samples to the device and back, and as floats
+    run 1 upscale a.png -o nan.png -m ./nan.safetensors -s $scale
+    says 'a.png: the network'
+done
 none nan.png .
 
 # where alpha is 0 red is 255, elsewhere 64: the network must see a plain picture

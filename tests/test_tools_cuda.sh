@@ -108,8 +108,10 @@ ok 'y4m' alike cpu.y4m gpu.y4m
 cp x2.safetensors nan.safetensors # its last number, a bias, is none
 printf '\377\377\377\177' |
     dd of=nan.safetensors bs=1 seek=$(($(wc -c <x2.safetensors) - 4)) conv=notrunc 2>/dev/null
-run 1 upscale a.png -o nan.png -m ./nan.safetensors $gpu
-says 'a.png: the network'
+for scale in 2 1.5; do
+    run 1 upscale a.png -o nan.png -m ./nan.safetensors -s $scale $gpu
+    says 'a.png: the network'
+done
 none nan.png .
 echo x >in/bad.png
 run 1 upscale in -o with-bad -s 2 $gpu
