@@ -8,9 +8,8 @@
 #include <setjmp.h>
 
 #include <png.h>
-#include <zlib.h> /* Z_RLE */
 
-#include "vision/image.h"
+#include "vision/png_fast.h"
 
 enum { MAX_CHUNK = 64 << 20, MAX_CHUNKS = 100 };
 /* The most that libpng may ask for at once: a chunk, or a row of the widest picture in 4 x 16 bits.
@@ -29,6 +28,7 @@ typedef struct job {
     size_t at; /* the next byte of src */
 
     oriel_buffer *out; /* writing */
+    png_fast *fast;    /* or NULL */
     const oriel_image *from;
     const oriel_image_write_options *opt;
 } job;
@@ -209,6 +209,16 @@ static void write_metadata(job *j)
         png_set_eXIf_1(j->png, j->info, (png_uint_32)img->exif_size, img->exif);
 }
 
+/* The picture's data by our own means, its chunks and their sums by libpng. */
+static void write_fast(job *j)
+{
+    const uint8_t *piece;
+    size_t size;
+    while ((piece = png_fast_next(j->fast, &size)))
+        png_write_chunk(j->png, (png_const_bytep) "IDAT", piece, size);
+    png_write_chunk(j->png, (png_const_bytep) "IEND", NULL, 0);
+}
+
 static void write_file(job *j)
 {
     static const int types[] = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA, PNG_COLOR_TYPE_RGB,
@@ -219,16 +229,16 @@ static void write_file(job *j)
     png_set_chunk_malloc_max(j->png, 0); /* what we were given we write */
     png_set_benign_errors(j->png, 1);    /* a profile that libpng dislikes is a warning */
     png_set_compression_level(j->png, j->opt->compression ? j->opt->compression : 6);
-    if (j->opt->compression == 1) { /* of photographs, as small as by level 6 in a sixth of the time */
-        png_set_compression_strategy(j->png, Z_RLE);
-        png_set_filter(j->png, PNG_FILTER_TYPE_BASE, PNG_FILTER_PAETH);
-    }
     png_set_IHDR(j->png, j->info, (png_uint_32)img->width, (png_uint_32)img->height, img->depth,
                  types[img->channels - 1], PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_BASE,
                  PNG_FILTER_TYPE_BASE);
     if (!j->opt->drop_metadata)
         write_metadata(j);
     png_write_info(j->png, j->info);
+    if (j->fast) {
+        write_fast(j);
+        return;
+    }
     if (img->depth == 16 && little_endian())
         png_set_swap(j->png);
     size_t row = (size_t)img->width * img->channels * (img->depth / 8);
@@ -243,8 +253,12 @@ oriel_status oriel_png_encode(oriel_buffer *out, const oriel_image *img,
     job j = {.doing = "png: writing", .out = out, .from = img, .opt = opt};
     j.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &j, on_error, on_warning, &j, on_alloc,
                                       on_free);
-    if (!(j.status = created(&j)))
+    j.status = created(&j);
+    if (!j.status && opt->compression == 1 && !(j.fast = png_fast_new(img)))
+        j.status = ORIEL_E_NOMEM;
+    if (!j.status)
         guarded(&j, write_file);
     png_destroy_write_struct(&j.png, &j.info);
+    png_fast_free(&j.fast);
     return j.status;
 }

@@ -67,8 +67,8 @@ typedef enum oriel_image_format {
 
 typedef struct oriel_image_write_options {
     oriel_image_format format;
-    int                compression;   /* PNG: zlib level 1 to 9; 0 means 6. 1 is made for photographs:
-                                         one filter, runs alone; drawings become larger */
+    int                compression;   /* PNG: zlib level 1 to 9; 0 means 6. 1 is made for photographs, and
+                                         several times as fast as 2: no search for what repeats */
     bool               overwrite;     /* else an existing path is ORIEL_E_IO */
     bool               drop_metadata; /* leave out ICC, EXIF and gAMA (PNM holds none) */
 } oriel_image_write_options;
