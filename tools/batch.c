@@ -20,6 +20,7 @@
 #include "clip.h"
 #include "lanes.h"
 #include "queue.h"
+#include "spares.h"
 #include "stop.h"
 #include "turns.h"
 
@@ -29,6 +30,7 @@ typedef struct batch {
     const batch_options *opt;
     progress progress;
     turns turns;
+    spares spares;
     queue to_compute, to_write;
     atomic_int next;               /* job to be read */
     atomic_int reading, computing; /* threads, and the one that starts them */
@@ -153,6 +155,8 @@ static void write_job(batch *b, job *j)
     current = j->out;
     oriel_status s = oriel_image_write(&j->result, j->out, &opt);
     stop_while_writing(false);
+    if (j->result.data && !b->opt->memory) /* what is kept is beside the limit */
+        spares_give(&b->spares, &j->result);
     if (s)
         job_failed(b, j, oriel_error());
     else
@@ -239,6 +243,7 @@ static bool compute_job(computer *c, job *j, trouble *why)
     if (b->opt->dry_run)
         return true;
     double begun = seconds_now();
+    spares_take(&b->spares, &j->result, plan.width, plan.height, plan.channels, plan.depth);
     if (!picture_run(&n, &j->source, &j->result, in_picture, c, why))
         return false;
     if (!n.gpu && plan.activation_bytes > c->lane->held)
@@ -413,6 +418,7 @@ int batch_run(inputs *in, lane_set *l, const batch_options *opt)
     if (opt->verbose)
         tell_model(&b);
     turns_init(&b.turns);
+    spares_init(&b.spares);
     queue_init(&b.to_compute, l->count);
     queue_init(&b.to_write, l->count);
     run_threads(&b);
@@ -420,6 +426,7 @@ int batch_run(inputs *in, lane_set *l, const batch_options *opt)
     oriel_log_set(NULL, NULL, ORIEL_LOG_WARN);
     queue_destroy(&b.to_compute);
     queue_destroy(&b.to_write);
+    spares_destroy(&b.spares);
     turns_destroy(&b.turns);
     progress_destroy(&b.progress);
     return code;

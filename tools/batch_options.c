@@ -52,7 +52,7 @@ void batch_table(arg_option table[BATCH_MAX_OPTIONS], const arg_option *own, bat
                    "published figures were measured with"),
         ARG_INT("threads", 't', &b->threads, "N", 1, 1024, "default: all cores of this process"),
         ARG_INT("lanes", 0, &b->lanes, "N", 1, LANES_MOST,
-                "networks that compute beside each other; default: 2 on a GPU, 1 on\n"
+                "networks that compute beside each other; default: 3 on a GPU, 1 on\n"
                 "the CPU, where each has its part of the threads"),
         ARG_INT("tile", 0, &b->tile, "N", 1, 1 << 20,
                 "cut inputs into tiles of N x N pixels, blended: less memory"),

@@ -72,7 +72,7 @@ static bool share_memory(lane_set *l, const batch_options *b)
     return true;
 }
 
-/* Whether a GPU has room for two of everything. */
+/* Whether a GPU has no room for several of everything. */
 static bool memory_is_short(const lane *l)
 {
     size_t free_bytes, all;
@@ -82,7 +82,7 @@ static bool memory_is_short(const lane *l)
 int lanes_open(lane_set *l, const char *path, bool upscaler, int useful, const batch_options *b)
 {
     bool gpu = b->device == ORIEL_CUDA;
-    int count = b->lanes ? b->lanes : gpu ? 2 : 1;
+    int count = b->lanes ? b->lanes : gpu ? 3 : 1;
     const oriel_model_info *info = &l->list[0].net.info;
     oriel_status s = ORIEL_OK;
     count = count < useful ? count : useful;

@@ -277,7 +277,7 @@ bool picture_run(const network *n, const oriel_image *src, oriel_image *dst,
     int c = colours(src);
     if (!picture_plan_make(n, src, &plan, why))
         return false;
-    if (oriel_image_new(dst, plan.width, plan.height, plan.channels, plan.depth))
+    if (!dst->data && oriel_image_new(dst, plan.width, plan.height, plan.channels, plan.depth))
         return library_failed(why);
     bool keep = plan.channels > c;
     bool constant = keep && constant_alpha(src);

@@ -72,8 +72,9 @@ bool picture_fits(const network *n, const oriel_image *src, const picture_plan *
 bool picture_cut_for_gpu(network *n, const oriel_image *src, picture_plan *plan, trouble *cut,
                          trouble *why);
 
-/* dst, which is all zero, becomes the result. progress is called as in oriel_run_options, from 0 to
- * 1 over the whole picture; where it returns false the work ends with `stopped` in *why. */
+/* dst, which is all zero or has the result's shape and no metadata, becomes the result. progress is
+ * called as in oriel_run_options, from 0 to 1 over the whole picture; where it returns false the
+ * work ends with `stopped` in *why. */
 bool picture_run(const network *n, const oriel_image *src, oriel_image *dst,
                  oriel_progress_fn *progress, void *user, trouble *why);
 
