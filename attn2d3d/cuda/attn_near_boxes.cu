@@ -6,9 +6,10 @@
  * no dilation along y and x.
  *
  * A thread block has a box of queries of one frame, 8 x 16 if the map is that large, and walks over heads; a warp has
- * 2 x 8 of them (near.cuh). All moves are boxes of the copy engine, which leaves out what is beyond the map: keys and
- * values of two rows of the map a stage, some stages ahead and from head to head without a pause; a warp's queries; its
- * results. Where a lane's queries lie and what they see is found once for all heads, without shared memory.
+ * 2 x 8 of them (near.cuh). Keys and values of two rows of the map make a stage; they come, and results leave, as boxes
+ * of the copy engine, which leaves out what is beyond the map. The warp that leaves a slot of the ring last loads it
+ * anew, from head to head without a pause, so that warps wait for keys and never for each other. What queries see is
+ * found once for all heads.
  *
  * What bounds it: windows up to 7 x 7, memory; above, fragments of 16 queries read from shared memory for products
  * with the keys of 2 x 8, of which each sees less.
@@ -33,37 +34,36 @@ typedef struct boxes_args {
 } boxes_args;
 
 typedef struct boxes_maps {
-    CUtensorMap q, k, v, out;
+    CUtensorMap k, v, out;
 } boxes_maps;
 
-/* Where a warp works, and what its queries see: places of keys [x, y). */
-typedef struct sight {
-    int  y, x, t, f;                        /* the box's first query; frame, and frame of the batch */
-    int  key_y, key_x, pairs;               /* the first key of the box, pairs of rows of keys */
-    int  frame, frame_step, frames, f_keys; /* of keys: the first, how far apart, how many; the batch item's first */
-    int  ahead;                             /* of the first from the query's, in steps */
-    int  first, end;                        /* groups of eight keys of a row */
-    int2 sees_y[2], sees_x[16];             /* by queries in rows 0 .. 7 and 8 .. 15; by row */
-} sight;
+/* Where a block works, and which keys its queries see. */
+typedef struct place {
+    int y, x, t, b, f;                      /* its first query; frame, batch item, frame of all */
+    int key_y, key_x, pairs;                /* the first key, pairs of rows of keys */
+    int frame, frame_step, frames, f_keys;  /* of keys: the first, how far apart, how many; the batch item's first */
+    int ahead;                              /* the first from the query's, in steps */
+} place;
 
-/* What is next to load: stage `next` of all that the block needs, in slot `stage`. */
-typedef struct producer {
-    int      next, stage, pair, frame, head;
-    uint32_t parity; /* of the slot's last release */
-} producer;
+/* What a warp's queries see: places of keys [x, y). */
+typedef struct sight {
+    int     first, end;             /* groups of eight keys of a row */
+    ushort2 sees_y[2], sees_x[16];  /* by queries in rows 0 .. 7 and 8 .. 15; by row */
+} sight;
 
 /* A block's, in shared memory, where it takes no registers. */
 typedef struct control {
-    uint64_t full[STAGES_MAX], empty[STAGES_MAX], q[WARPS];
-    producer producer;
+    uint64_t full[STAGES_MAX];
+    int      left[STAGES_MAX]; /* how many warps have left a slot */
+    place    place;
     sight    sight[WARPS];
 } control;
 
-/* By a warp, each lane of which asks the law one question. */
-static __device__ void look(sight *s, const near_args &a, int box)
+/* By a warp, each lane of which asks the law one question; what holds for the block is said by the first. */
+static __device__ void look(sight *s, place *o, const near_args &a, int at_box)
 {
-    int l = (int)threadIdx.x & 31, t, b, bx = box % a.boxes[2], by = box / a.boxes[2] % a.boxes[1];
-    int tall = a.warps_y * (a.flat ? 1 : 2), wide = a.warps_x * (a.flat ? 16 : 8), f = box / a.boxes[2] / a.boxes[1], y = by * tall, x = bx * wide;
+    int l = (int)threadIdx.x & 31, t, b, bx = at_box % a.boxes[2], by = at_box / a.boxes[2] % a.boxes[1];
+    int tall = a.warps_y * (a.flat ? 1 : 2), wide = a.warps_x * (a.flat ? 16 : 8), f = at_box / a.boxes[2] / a.boxes[1], y = by * tall, x = bx * wide;
     t = f % a.n[0];
     b = f / a.n[0];
     /* 0 .. 15: a row's x; 16, 17: y of rows 0 and 8; 18, 19: the box's first and last y; 20, 21: x; then t */
@@ -75,59 +75,52 @@ static __device__ void look(sight *s, const near_args &a, int box)
     int        key_y = __shfl_sync(~0u, keys.x, 18), key_x = __shfl_sync(~0u, keys.x, 20), high = __shfl_sync(~0u, keys.y, 19);
     int        first = (__shfl_sync(~0u, keys.x, 0) - key_x) / 8, end = (__shfl_sync(~0u, keys.y, 15) - key_x + 7) / 8;
     if (l < 16)
-        s->sees_x[l] = keys;
+        s->sees_x[l] = make_ushort2((uint16_t)keys.x, (uint16_t)keys.y);
     else if (l < 18)
-        s->sees_y[l - 16] = keys;
-    else if (l == 22) {
-        s->frame = span.first;
-        s->frame_step = span.step;
-        s->frames = span.count;
-        s->ahead = span.first / span.step - t / span.step;
-    } else if (l == 23) {
-        s->y = y, s->x = x, s->t = t, s->f = f, s->f_keys = b * a.n[0];
-        s->key_y = key_y, s->key_x = key_x, s->pairs = (high - key_y + 1) / 2;
-        s->first = first, s->end = end;
+        s->sees_y[l - 16] = make_ushort2((uint16_t)keys.x, (uint16_t)keys.y);
+    else if (l == 22 && threadIdx.x < 32)
+        *o = place{y, x, t, b, f, key_y, key_x, (high - key_y + 1) / 2, span.first, span.step, span.count, b * a.n[0], span.first / span.step - t / span.step};
+    else if (l == 23) {
+        s->first = first;
+        s->end = end;
     }
     __syncwarp();
 }
 
 /* The ring of stages in shared memory. */
 typedef struct ring {
-    uint32_t at, full, empty; /* barriers are of 8 bytes */
+    uint32_t at, full; /* barriers are of 8 bytes */
     int      bytes, stages;
 } ring;
 
-/* Load stages until `until` are under way, each when all warps have left its slot. By one thread. */
-template <int DK>
-static __device__ __forceinline__ void produce(producer *keep, const ring &r, const near_args &a, const boxes_maps &m, const sight &s, int until)
+/* How many warps had left the slot; what they read of it has been read. */
+static __device__ __forceinline__ int leave(int *left)
 {
-    producer p = *keep;
-#pragma unroll 1
-    while (p.next < until) {
-        uint32_t full = r.full + 8 * p.stage, to = r.at + (uint32_t)(p.stage * r.bytes);
-        int      f = s.f_keys + s.frame + p.frame * s.frame_step, y = s.key_y + 2 * p.pair, head = p.head / a.shared_by;
-        if (p.next >= r.stages)
-            hop_bar_wait(r.empty + 8 * p.stage, p.parity);
-        hop_bar_expect(full, r.bytes);
-        hop_load_box(to, &m.k, full, 0, s.key_x, y, head, f);
-        hop_load_box(to + (uint32_t)(r.bytes / 2), &m.v, full, 0, s.key_x, y, head, f);
-        p.next++;
-        if (++p.stage == r.stages) {
-            p.stage = 0;
-            p.parity ^= p.next > r.stages;
-        }
-        if (++p.pair == s.pairs) {
-            p.pair = 0;
-            if (++p.frame == s.frames) {
-                p.frame = 0;
-                p.head++;
-            }
-        }
-    }
-    *keep = p;
+    int before;
+    asm volatile("atom.acq_rel.cta.shared::cta.add.s32 %0, [%1], 1;" : "=r"(before) : "r"(shared_at(left)) : "memory");
+    return before;
 }
 
-/* Shared memory of a block: the ring, warps' queries, their results, the control, the bias. */
+/* Load to a slot what is `ahead` stages after a pair of rows of a frame and head, if the block needs it. By one thread. */
+static __device__ __forceinline__ void load_stage(const ring &r, const near_args &a, const boxes_maps &m, const place &s, int slot, int ahead, int pair,
+                                                  int frame, int head, int end)
+{
+    uint32_t full = r.full + 8 * slot, to = r.at + (uint32_t)(slot * r.bytes);
+#pragma unroll 1
+    for (pair += ahead; pair >= s.pairs; pair -= s.pairs)
+        if (++frame == s.frames) {
+            frame = 0;
+            head++;
+        }
+    if (head >= end)
+        return;
+    int f = s.f_keys + s.frame + frame * s.frame_step, y = s.key_y + 2 * pair, kv = head / a.shared_by;
+    hop_bar_expect(full, r.bytes);
+    hop_load_box(to, &m.k, full, 0, s.key_x, y, kv, f);
+    hop_load_box(to + (uint32_t)(r.bytes / 2), &m.v, full, 0, s.key_x, y, kv, f);
+}
+
+/* Shared memory of a block: the ring, warps' results, the control, the bias. */
 static __host__ __device__ inline int stage_bytes(const near_args &a, int pitch)
 {
     return 4 * a.row * pitch;
@@ -138,16 +131,36 @@ static __host__ __device__ inline int warps_of(const near_args &a)
 }
 static __host__ __device__ inline int control_at(const near_args &a, int stages, int pitch)
 {
-    return stages * stage_bytes(a, pitch) + 2 * warps_of(a) * 16 * pitch;
+    return stages * stage_bytes(a, pitch) + warps_of(a) * 16 * pitch;
 }
 static __host__ __device__ inline int memory_bytes(const near_args &a, int stages, int pitch)
 {
     return control_at(a, stages, pitch) + (int)sizeof(control) + 4 * table_floats(a);
 }
 
+/* A warp's queries of a head as fragments; what is none, or beyond D, is 0. And the next head's on the way to L2. */
+template <int DK> static __device__ __forceinline__ void queries(uint32_t (&q)[DK][4], const near_args &a, const place &s, int head, bool more)
+{
+    int l = (int)threadIdx.x & 31;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        int2            p = query_of(a, (l >> 2) + 8 * i);
+        bool            real = s.y + p.x < a.n[1] && s.x + p.y < a.n[2];
+        const uint16_t *row = a.q + s.b * a.stride[0][0] + s.t * a.stride[0][1] + (s.y + p.x) * a.stride[0][2] + (s.x + p.y) * a.stride[0][3] +
+                              head * a.stride[0][4];
+#pragma unroll
+        for (int k = 0; k < DK; k++)
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+                q[k][2 * half + i] = real && 16 * k + 8 * half < a.dim ? __ldg((const uint32_t *)(row + 16 * k + 8 * half + 2 * (l & 3))) : 0;
+        if (real && more && (l & 3) == 0)
+            asm volatile("prefetch.global.L2 [%0];" ::"l"(row + a.stride[0][4]));
+    }
+}
+
 /* A warp's results of a head, which lie in its rows, and the logarithms of their sums. */
 template <int DK>
-static __device__ __forceinline__ void write(const near_args &a, const boxes_maps &m, const sight &s, const gathered<DK> &g, uint32_t rows_at,
+static __device__ __forceinline__ void write(const near_args &a, const boxes_maps &m, const place &s, const gathered<DK> &g, uint32_t rows_at,
                                              int2 first, int head)
 {
     int l = (int)threadIdx.x & 31;
@@ -160,19 +173,19 @@ static __device__ __forceinline__ void write(const near_args &a, const boxes_map
         for (int i = 0; i < 2; i++) {
             int2 p = query_of(a, (l >> 2) + 8 * i);
             if (s.y + p.x < a.n[1] && s.x + p.y < a.n[2])
-                a.lse[s.f_keys / a.n[0] * a.stride[LSE][0] + s.t * a.stride[LSE][1] + (s.y + p.x) * a.stride[LSE][2] +
+                a.lse[s.b * a.stride[LSE][0] + s.t * a.stride[LSE][1] + (s.y + p.x) * a.stride[LSE][2] +
                       (s.x + p.y) * a.stride[LSE][3] + head * a.stride[LSE][4]] = result_lse(g, i);
         }
 }
 
 /* COLUMNS groups from `group` on, those before `from_group` hidden: they were met. */
-static __device__ __forceinline__ void hide_columns(float (&from)[COLUMNS][4], const sight &s, int group, int from_group)
+static __device__ __forceinline__ void hide_columns(float (&from)[COLUMNS][4], const sight &s, int key_x, int group, int from_group)
 {
     int  r = (int)threadIdx.x >> 2 & 7;
-    int2 low = s.sees_x[r], high = s.sees_x[r + 8];
-    low.x = max(low.x, s.key_x + 8 * from_group);
-    high.x = max(high.x, s.key_x + 8 * from_group);
-    hide(from, low, high, s.key_x + 8 * group);
+    int2 low = make_int2(s.sees_x[r].x, s.sees_x[r].y), high = make_int2(s.sees_x[r + 8].x, s.sees_x[r + 8].y);
+    low.x = max(low.x, key_x + 8 * from_group);
+    high.x = max(high.x, key_x + 8 * from_group);
+    hide(from, low, high, key_x + 8 * group);
 }
 
 template <bool BF16, int DK, bool BIAS>
@@ -184,72 +197,57 @@ static __global__ void __launch_bounds__(32 * WARPS, 2) boxes_kernel(const __gri
     const int        l = (int)threadIdx.x & 31, warp = __shfl_sync(~0u, (int)threadIdx.x / 32, 0);
     control         *c = (control *)(base + control_at(a, all.stages, PITCH));
     float           *table = (float *)(c + 1);
-    const sight     &s = c->sight[warp];
-    const ring       r = {shared_at(base), shared_at(c->full), shared_at(c->empty), stage_bytes(a, PITCH), all.stages};
-    const uint32_t   q_bar = shared_at(&c->q[warp]), q_at = r.at + (uint32_t)(r.stages * r.bytes + warp * 16 * PITCH);
-    const uint32_t   out_at = q_at + (uint32_t)(warps_of(a) * 16 * PITCH);
+    const sight     &sees = c->sight[warp];
+    const place     &s = c->place;
+    const ring       r = {shared_at(base), shared_at(c->full), stage_bytes(a, PITCH), all.stages};
+    const uint32_t   out_at = r.at + (uint32_t)(r.stages * r.bytes + warp * 16 * PITCH);
     const int2       mine = query_of(a, 0);
-    int              head = (int)blockIdx.x % all.walks * all.each, heads = min(all.each, a.heads - head);
+    int              head = (int)blockIdx.x % all.walks * all.each, end = min(head + all.each, a.heads);
     if (threadIdx.x == 0) {
         for (int i = 0; i < r.stages; i++) {
             hop_bar_init(r.full + 8 * i, 1);
-            hop_bar_init(r.empty + 8 * i, warps_of(a));
+            c->left[i] = 0;
         }
-        for (int i = 0; i < warps_of(a); i++)
-            hop_bar_init(shared_at(&c->q[i]), 1);
         hop_bar_init_done();
-        c->producer = producer{0, 0, 0, 0, head, 0};
     }
     if (BIAS)
         table_begin(a, table, head);
-    look(&c->sight[warp], a, (int)blockIdx.x / all.walks);
+    look(&c->sight[warp], &c->place, a, (int)blockIdx.x / all.walks);
     __syncthreads();
-    const int needed = s.pairs * s.frames * heads; /* stages */
     const int pairable = a.row / 8 - 2;            /* the last group that has one behind it: tiles go in pairs */
     if (threadIdx.x == 0)
-        produce<DK>(&c->producer, r, a, m, s, min(r.stages, needed));
-    if (l == 0) {
-        hop_bar_expect(q_bar, 16 * PITCH);
-        hop_load_box(q_at, &m.q, q_bar, 0, s.x + mine.y, s.y + mine.x, head, s.f);
-    }
+        for (int i = 0; i < r.stages; i++)
+            load_stage(r, a, m, s, i, i, 0, 0, head, end);
     gathered<DK> g;
     uint32_t     q[DK][4], parity = 0;
     float        from[COLUMNS][4];
-    int          stage = 0, done = 0;
-    hide_columns(from, s, min(s.first, pairable), s.first);
-    for (int walked = 0; walked < heads; walked++, head++) {
-        hop_bar_wait(q_bar, walked & 1);
-#pragma unroll
-        for (int k = 0; k < DK; k++)
-            load4(q[k], q_at + rows<DK>::at((l & 7) + (l & 8), 2 * k + (l >> 4)));
-        __syncwarp();
-        if (l == 0 && walked + 1 < heads) {
-            hop_bar_expect(q_bar, 16 * PITCH);
-            hop_load_box(q_at, &m.q, q_bar, 0, s.x + mine.y, s.y + mine.x, head + 1, s.f);
-        }
+    int          stage = 0;
+    hide_columns(from, sees, s.key_x, min(sees.first, pairable), sees.first);
+    for (; head < end; head++) {
+        queries<DK>(q, a, s, head, head + 1 < end);
         gathered_begin(g, a, s.y, s.x);
         for (int frame = 0; frame < s.frames; frame++)
-            for (int pair = 0; pair < s.pairs; pair++, done++) {
-                if (threadIdx.x == 0) /* the slot that was left one stage ago */
-                    produce<DK>(&c->producer, r, a, m, s, min(done + r.stages - 1, needed));
-                __syncwarp();
+            for (int pair = 0; pair < s.pairs; pair++) {
                 hop_bar_wait(r.full + 8 * stage, parity);
-                int y = s.key_y + 2 * pair, who = see(s.sees_y[0], s.sees_y[1], y);
-                for (int n = s.first; who && n < s.end; n += COLUMNS) {
+                int y = s.key_y + 2 * pair, who = see(make_int2(sees.sees_y[0].x, sees.sees_y[0].y), make_int2(sees.sees_y[1].x, sees.sees_y[1].y), y);
+                for (int n = sees.first; who && n < sees.end; n += COLUMNS) {
                     int group = min(n, pairable);
                     int          there = ((s.ahead + frame) * (2 * a.reach[1] - 1) + y) * (2 * a.reach[2] - 1) + s.key_x + 8 * group;
                     const float *bias = BIAS ? table + there : NULL;
-                    if (s.end - s.first > COLUMNS)
-                        hide_columns(from, s, group, n);
+                    if (sees.end - sees.first > COLUMNS)
+                        hide_columns(from, sees, s.key_x, group, n);
                     uint32_t k_at = r.at + (uint32_t)(stage * r.bytes + 8 * group * PITCH);
-                    if (s.end - n > 2)
+                    if (sees.end - n > 2)
                         step<BF16, DK, 6>(a, g, q, from, k_at, who, bias);
                     else
                         step<BF16, DK, 4>(a, g, q, from, k_at, who, bias);
                 }
                 __syncwarp();
-                if (l == 0)
-                    hop_bar_arrive(r.empty + 8 * stage);
+                if (l == 0 && leave(&c->left[stage]) == warps_of(a) - 1) { /* who leaves last loads it anew */
+                    c->left[stage] = 0;
+                    hop_fence();
+                    load_stage(r, a, m, s, stage, r.stages, pair, frame, head, end);
+                }
                 if (++stage == r.stages) {
                     stage = 0;
                     parity ^= 1;
@@ -369,7 +367,7 @@ static oriel_status run(const attn_job *j, oriel_device *dev)
         return ORIEL_E_ARG; /* it was rejected */
     bool bf16 = j->a.dtype == ORIEL_BF16;
     int  tall = w.near.flat ? 1 : 2, wide = w.near.flat ? 16 : 8;
-    if (!make_map(&m.q, gpu, bf16, &io->q, tall, wide) || !make_map(&m.out, gpu, bf16, &io->out, tall, wide) ||
+    if (!make_map(&m.out, gpu, bf16, &io->out, tall, wide) ||
         !make_map(&m.k, gpu, bf16, &io->k, 2, w.near.row) || !make_map(&m.v, gpu, bf16, &io->v, 2, w.near.row))
         return oriel_fail(ORIEL_E_DEVICE, "attn near boxes: the driver makes no map of a tensor");
     kernel_fn  *kernel = kernel_of(bf16, w.near.bias != NULL, w.near.dim);
