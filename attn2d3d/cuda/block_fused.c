@@ -3,7 +3,7 @@
 #include "attn2d3d/cuda/block_fused.h"
 #include "attn2d3d/cuda/block_cuda.h"
 
-enum { STAGES_LEAST = 3 };
+enum { STAGES_LEAST = 6 };
 
 typedef struct weights {
     const fused_kernel *is;
@@ -17,19 +17,19 @@ typedef struct weights {
 /* Complete a shape for a kernel; stages of its ring. False: it is too small for it, or shared memory is. */
 static bool takes(const fused_kernel *k, fused_shape *s, int *stages, int shared)
 {
-    s->cs = k->cs, s->ks = k->ks, s->ds = k->ds;
+    s->cs = k->cs, s->ks = k->ks, s->ds = k->ds, s->pitch = k->pitch, s->boxes = k->boxes;
     if (s->c > 16 * k->cs || s->c + FUSED_ONES > 16 * k->ks || s->dim > 16 * k->ds)
         return false;
     *stages = 0;
-    if (k->resident)
+    if (!k->pitch)
         return k->bytes(fused_units(s)) <= shared;
     *stages = (int)oriel_min(FUSED_STAGES, fused_chunks(s));
-    while (*stages >= STAGES_LEAST && k->bytes(*stages * fused_chunk_units(s)) > shared)
+    while (*stages >= STAGES_LEAST && k->bytes(*stages * k->pitch) > shared)
         --*stages;
     return *stages >= STAGES_LEAST;
 }
 
-static const char *choose(weights *w, const attn_block_data *d, oriel_dtype operand, int shared)
+static const char *choose(weights *w, const attn_block_data *d, oriel_dtype operand, const cuda_device *gpu)
 {
     if (operand != ORIEL_F16 && operand != ORIEL_BF16)
         return "operands are not f16 or bf16";
@@ -39,16 +39,17 @@ static const char *choose(weights *w, const attn_block_data *d, oriel_dtype oper
         return "C is no multiple of 4";
     w->shape = (fused_shape){.c = d->c, .heads = d->heads, .dim = d->c / d->heads, .window = d->window, .hidden = d->hidden,
                              .slices = (int)oriel_ceil_div(d->hidden, FUSED_SLICE)};
-    for (w->is = fused_kernels; w->is->cs; w->is++)
-        if (takes(w->is, &w->shape, &w->stages, shared))
-            return NULL;
+    for (int hopper = gpu->arch == 90; hopper >= 0; hopper--)
+        for (w->is = hopper ? fused_kernels_hopper : fused_kernels; w->is->cs; w->is++)
+            if (takes(w->is, &w->shape, &w->stages, gpu->shared))
+                return NULL;
     return "C is over 256, heads are over 32 wide, or a multiprocessor has too little shared memory";
 }
 
 static const char *reject(const attn_block_data *d, oriel_dtype operand, const cuda_device *gpu)
 {
     weights w;
-    return choose(&w, d, operand, gpu->shared);
+    return choose(&w, d, operand, gpu);
 }
 
 static oriel_status pack(oriel_device *dev, attn_block *b, const attn_block_data *d, oriel_dtype operand)
@@ -58,7 +59,7 @@ static oriel_status pack(oriel_device *dev, attn_block *b, const attn_block_data
     weights     *w = b->packed = oriel_alloc_zero(1, sizeof *w);
     if (!w)
         return ORIEL_E_NOMEM;
-    if (choose(w, d, operand, dev->cuda->shared))
+    if (choose(w, d, operand, dev->cuda))
         return ORIEL_E_ARG; /* it was rejected */
     w->eps = d->eps;
     w->bf16 = operand == ORIEL_BF16;
@@ -100,7 +101,7 @@ static oriel_status launch(oriel_device *dev, const weights *w, fused_args *a)
     const fused_kernel *k = w->is;
     const void  *entry = k->entry[w->bf16];
     oriel_status s = cuda_enter(dev);
-    int bytes = k->bytes(k->resident ? fused_units(&w->shape) : w->stages * a->stage_units);
+    int bytes = k->bytes(k->pitch ? w->stages * k->pitch : fused_units(&w->shape));
     int blocks = (a->windows + k->windows - 1) / k->windows, rounds = (blocks + dev->cuda->sms - 1) / dev->cuda->sms;
     blocks = (blocks + rounds - 1) / rounds; /* as few as do it in as many rounds */
     if (s)
@@ -121,7 +122,7 @@ static void run_block(run *r, op_map y, op_map x, const attn_block *b, int shift
     const int          ny = (int)x.t.shape[0], nx = (int)x.t.shape[1], across = nx / s->window;
     fused_args   a = {.x = x.t.data, .y = y.t.data, .stream = data, .shape = *s, .ny = ny, .nx = nx, .shift = shift,
                       .added = (const float *)(const void *)(data + (size_t)fused_units(s) * FUSED_UNIT), .across = across,
-                      .windows = ny / s->window * across, .stages = w->stages, .stage_units = fused_chunk_units(s),
+                      .windows = ny / s->window * across, .stages = w->stages,
                       .low = beyond(s->window, s->window, shift), .right = beyond(s->window, 1, shift), .eps = w->eps};
     oriel_status e = launch(r->dev, w, &a);
     if (e)

@@ -16,16 +16,10 @@ enum { STREAM_ARRIVALS = 1 };
 enum { STREAM_ARRIVALS = 32 };
 #endif
 
-/* By one thread, before the block's first __syncthreads(). */
-static __device__ __forceinline__ void stream_barrier(uint64_t *barrier)
+/* By one thread, before the block's first __syncthreads(): opened by so many arrivals. */
+static __device__ __forceinline__ void stream_barrier(uint64_t *barrier, int arrivals)
 {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_at(barrier)), "r"((int)STREAM_ARRIVALS) : "memory");
-}
-static __device__ __forceinline__ void stream_barriers_made()
-{
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-#endif
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_at(barrier)), "r"(arrivals) : "memory");
 }
 
 /* By a whole warp: `bytes`, a multiple of 512, from `from` to `to`, then the barrier opens. */
@@ -62,15 +56,28 @@ static __device__ __forceinline__ void stream_wait(uint64_t *barrier, uint32_t p
                  : "memory");
 }
 
-/* By a whole warp that has read what it wanted of a stage: was it the last of `warps`? */
-static __device__ __forceinline__ bool stream_leave(uint32_t *count, int warps)
+/* By a whole warp that has read what it wanted of a stage: one arrival. */
+static __device__ __forceinline__ void stream_leave(uint64_t *barrier)
 {
-    uint32_t before = 0;
     __syncwarp();
-    if (threadIdx.x % 32 == 0) {
-        asm volatile("atom.acq_rel.cta.shared::cta.inc.u32 %0, [%1], %2;" : "=r"(before) : "r"(shared_at(count)), "r"(warps - 1) : "memory");
-    }
-    return __shfl_sync(~0u, before, 0) == (uint32_t)(warps - 1);
+    if (threadIdx.x % 32 == 0)
+        asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared::cta.b64 state, [%0];\n}" ::"r"(shared_at(barrier)) : "memory");
+}
+
+/* Lane (r, c) has row r, columns 2 c and 2 c + 1 of 8 x 8; then rows 2 c and 2 c + 1 of column r. */
+static __device__ __forceinline__ uint32_t turned(uint32_t x)
+{
+    uint32_t y;
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+    return y;
+}
+
+/* Before a barrier: what this thread wrote to shared memory is seen by products of warpgroups after it. */
+static __device__ __forceinline__ void shared_written()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
 }
 
 /* Barrier `id` of `threads` threads. */

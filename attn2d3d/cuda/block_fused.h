@@ -2,19 +2,19 @@
 /*
  * The window block as one kernel: its weights as the kernel reads them.
  *
- * Weights are a stream of units of 512 bytes in the order of use: lane l of a warp reads the 16 bytes at
- * 16 l, which are operands of two m16n8k16 products (fragments: small.cuh). For each head
+ * Weights are a stream of units of 512 bytes in the order of use: 16 columns (summed) of two tiles of 8 rows, as B. Lane l
+ * of a warp reads the 16 bytes at 16 l, which are operands of two m16n8k16 products (fragments: small.cuh); for
+ * warpgroups they lie in boxes of 8 rows of 16 bytes instead. For each head
  *
- *   q     [ks][ds]   B, two tiles of 8 head dims each; scaled by log2(e) / sqrt(D)
- *   k     [ks][ds]   B, the same
- *   v     [ks][ds]   A, 16 head dims: the product is transposed
- *   bias  [4][4]     C, of 16 queries and two tiles of 8 keys each, f16, times log2(e); -inf: no such key
- *   proj  [ds][cs]   B, two tiles of 8 channels each
+ *   q     [ks][ds]   rows are head dims; scaled by log2(e) / sqrt(D)
+ *   k, v  [ks][ds]   the same, not scaled
+ *   bias  [4][4]     as C, of 16 queries and two tiles of 8 keys each, f16, times log2(e); -inf: no such key
+ *   proj  [ds][cs]   rows are channels
  *
  * and for each slice of 32 hidden channels
  *
- *   fc1   [ks][2]    B, two tiles of 8 hidden channels each
- *   fc2   [2][cs]    B, two tiles of 8 channels each
+ *   fc1   [ks][2]    rows are hidden channels
+ *   fc2   [2][cs]    rows are channels
  *
  * Channels pass through fragments in an order in which a lane has four neighbours (fused_channel()). The
  * norms' gamma and beta are in the weights that follow; the input has two columns of ones behind its C
@@ -45,12 +45,9 @@ enum {
 typedef struct fused_shape {
     int c, heads, dim, window, hidden;
     int cs, ks, ds, slices;
+    bool boxes; /* not fragments: see put_unit() */
+    int pitch; /* units from a chunk to the next: q, k, ... fc2 are one each; 0: without gaps */
 } fused_shape;
-
-/* A part of the stream that is read as one. */
-typedef struct fused_chunk {
-    int first, units;
-} fused_chunk;
 
 /* Channel of column i of 16 in a fragment: i = 8 half + 2 lane + e. */
 ORIEL_LAW int fused_channel(int i)
@@ -65,33 +62,13 @@ ORIEL_LAW int fused_slice_units(const fused_shape *s)
 {
     return 2 * (s->ks + s->cs);
 }
-ORIEL_LAW int fused_units(const fused_shape *s)
-{
-    return s->heads * fused_head_units(s) + s->slices * fused_slice_units(s);
-}
 ORIEL_LAW int fused_chunks(const fused_shape *s)
 {
     return s->heads * FUSED_HEAD_CHUNKS + s->slices * FUSED_SLICE_CHUNKS;
 }
-ORIEL_LAW fused_chunk fused_chunk_at(const fused_shape *s, int i)
+ORIEL_LAW int fused_units(const fused_shape *s)
 {
-    int         part = s->ds * s->ks, j = i - s->heads * FUSED_HEAD_CHUNKS;
-    fused_chunk c;
-    if (j >= 0) {
-        c.first = s->heads * fused_head_units(s) + j / 2 * fused_slice_units(s) + (j & 1) * 2 * s->ks;
-        c.units = 2 * (j & 1 ? s->cs : s->ks);
-        return c;
-    }
-    j = i % FUSED_HEAD_CHUNKS;
-    c.first = i / FUSED_HEAD_CHUNKS * fused_head_units(s) + (j < 4 ? j * part : 3 * part + FUSED_BIAS_UNITS);
-    c.units = j < 3 ? part : j == 3 ? FUSED_BIAS_UNITS : s->ds * s->cs;
-    return c;
-}
-/* Units of the longest chunk */
-ORIEL_LAW int fused_chunk_units(const fused_shape *s)
-{
-    int most = (s->ds > 2 ? s->ds : 2) * (s->cs > s->ks ? s->cs : s->ks);
-    return most > FUSED_BIAS_UNITS ? most : FUSED_BIAS_UNITS;
+    return s->pitch ? fused_chunks(s) * s->pitch : s->heads * fused_head_units(s) + s->slices * fused_slice_units(s);
 }
 /* Behind the stream: proj's and fc2's bias, f32 (16 cs) each. */
 ORIEL_LAW size_t fused_bytes(const fused_shape *s)
@@ -108,20 +85,21 @@ typedef struct fused_args {
     fused_shape  shape;
     int          ny, nx, shift;
     int          across, windows;
-    int          stages, stage_units;
+    int          stages;
     uint64_t     low, right; /* tokens of a window whose row or column is at least window - shift */
     float        eps;
 } fused_args;
 
-/* A kernel, for shapes up to its steps; in order of cost, the last one has cs 0 (block_fused.cu). */
+/* A kernel, for shapes up to its steps; in order of cost, the last one has cs 0. */
 typedef struct fused_kernel {
-    int  cs, ks, ds, windows, threads; /* windows and threads of a block */
-    bool resident;                     /* the whole stream lies in shared memory */
-    int (*bytes)(int units);           /* of shared memory, with so many of weights */
+    int cs, ks, ds, windows, threads; /* windows and threads of a block */
+    int pitch;                        /* of its chunks; 0: the whole stream lies in shared memory */
+    bool boxes;                       /* how it wants its units */
+    int (*bytes)(int units);          /* of shared memory, with so many of weights */
     const void *entry[2];              /* f16, bf16 */
 } fused_kernel;
 
-extern const fused_kernel fused_kernels[];
+extern const fused_kernel fused_kernels[], fused_kernels_hopper[]; /* block_fused.cu, block_fused_hopper.cu */
 
 /* block_fused_pack.c: fill fused_bytes(s) of host memory. */
 void fused_pack(uint8_t *out, const fused_shape *s, const attn_block_data *d, oriel_dtype operand);

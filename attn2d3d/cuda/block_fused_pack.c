@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+enum { UNIT = FUSED_UNIT / 2 }; /* elements */
+
 static const double LOG2E = 1.4426950408889634;
 
 /* A linear layer behind a norm or not: weight (n, k) and what comes after the k inputs. */
@@ -60,17 +62,23 @@ static int row_at(const rows *r, int tile, int i)
     return at < r->n ? r->first + at : -1;
 }
 
-/* Sixteen columns from `col` on, of two tiles of 8 rows. `a`: as an A of 16 rows, which has its words 1 and 2 exchanged. */
-static void put_unit(uint16_t *out, const matrix *m, rows r, int col, bool channels, bool a, bool bf16)
+/* Sixteen columns from `col` on, of two tiles of 8 rows: as fragments, or in boxes of 8 rows and 8 columns. */
+static void put_unit(uint16_t *out, const matrix *m, rows r, int col, bool channels, bool boxes, bool bf16)
 {
     for (int lane = 0; lane < 32; lane++)
         for (int tile = 0; tile < 2; tile++)
             for (int half = 0; half < 2; half++)
                 for (int e = 0; e < 2; e++) {
-                    int i = 8 * half + 2 * (lane & 3) + e, word = a ? 2 * half + tile : 2 * tile + half;
-                    out[8 * lane + 2 * word + e] =
+                    int i = 8 * half + 2 * (lane & 3) + e;
+                    out[boxes ? 128 * tile + 64 * half + 2 * lane + e : 8 * lane + 4 * tile + 2 * half + e] =
                         element(m, row_at(&r, tile, lane >> 2), col + (channels ? fused_channel(i) : i), bf16);
                 }
+}
+
+/* Where the next chunk begins, the last one having begun at `out`. */
+static uint16_t *next_chunk(uint16_t *out, uint16_t *end, const fused_shape *s)
+{
+    return s->pitch ? out + (size_t)s->pitch * UNIT : end;
 }
 
 static uint16_t *put_bias(uint16_t *out, const fused_shape *s, const float *table, int head)
@@ -93,46 +101,54 @@ static uint16_t *put_bias(uint16_t *out, const fused_shape *s, const float *tabl
 
 static uint16_t *put_head(uint16_t *out, const fused_shape *s, const attn_block_data *d, int head, bool bf16)
 {
-    enum { UNIT = FUSED_UNIT / 2 };
     matrix qkv = {d->qkv, d->qkv_bias, d->norm1_gamma, d->norm1_beta, 3 * s->c, s->c, 1};
     matrix proj = {.w = d->proj, .n = s->c, .k = s->c, .scale = 1};
     for (int part = 0; part < 3; part++) {
+        uint16_t *at = out;
         qkv.scale = part ? 1 : LOG2E / sqrt(s->dim);
         for (int k = 0; k < s->ks; k++)
-            for (int i = 0; i < s->ds; i++, out += UNIT)
-                put_unit(out, &qkv, (rows){part * s->c + head * s->dim + 16 * i, s->dim - 16 * i, false}, 16 * k, true,
-                         part == 2, bf16);
+            for (int i = 0; i < s->ds; i++, at += UNIT)
+                put_unit(at, &qkv, (rows){part * s->c + head * s->dim + 16 * i, s->dim - 16 * i, false}, 16 * k, true, s->boxes, bf16);
+        out = next_chunk(out, at, s);
     }
-    out = put_bias(out, s, d->bias_table, head);
+    out = next_chunk(out, put_bias(out, s, d->bias_table, head), s);
+    uint16_t *at = out;
     for (int k = 0; k < s->ds; k++) /* the columns behind this head's meet zeros */
-        for (int i = 0; i < s->cs; i++, out += UNIT)
-            put_unit(out, &proj, (rows){16 * i, s->c - 16 * i, true}, head * s->dim + 16 * k, false, false, bf16);
-    return out;
+        for (int i = 0; i < s->cs; i++, at += UNIT)
+            put_unit(at, &proj, (rows){16 * i, s->c - 16 * i, true}, head * s->dim + 16 * k, false, s->boxes, bf16);
+    return next_chunk(out, at, s);
 }
 
-static uint16_t *put_slice(uint16_t *out, const fused_shape *s, const attn_block_data *d, int slice, bool bf16)
+static uint16_t *put_fc1(uint16_t *out, const fused_shape *s, const attn_block_data *d, int slice, bool bf16)
 {
-    enum { UNIT = FUSED_UNIT / 2 };
-    matrix fc1 = {d->fc1, d->fc1_bias, d->norm2_gamma, d->norm2_beta, s->hidden, s->c, 1};
-    matrix fc2 = {.w = d->fc2, .n = s->c, .k = s->hidden, .scale = 1};
-    int    first = slice * FUSED_SLICE;
+    matrix    fc1 = {d->fc1, d->fc1_bias, d->norm2_gamma, d->norm2_beta, s->hidden, s->c, 1};
+    int       first = slice * FUSED_SLICE;
+    uint16_t *at = out;
     for (int k = 0; k < s->ks; k++)
-        for (int i = 0; i < 2; i++, out += UNIT)
-            put_unit(out, &fc1, (rows){first + 16 * i, s->hidden - first - 16 * i, false}, 16 * k, true, false, bf16);
+        for (int i = 0; i < 2; i++, at += UNIT)
+            put_unit(at, &fc1, (rows){first + 16 * i, s->hidden - first - 16 * i, false}, 16 * k, true, s->boxes, bf16);
+    return next_chunk(out, at, s);
+}
+
+static uint16_t *put_fc2(uint16_t *out, const fused_shape *s, const attn_block_data *d, int slice, bool bf16)
+{
+    matrix    fc2 = {.w = d->fc2, .n = s->c, .k = s->hidden, .scale = 1};
+    uint16_t *at = out;
     for (int k = 0; k < 2; k++)
-        for (int i = 0; i < s->cs; i++, out += UNIT)
-            put_unit(out, &fc2, (rows){16 * i, s->c - 16 * i, true}, first + 16 * k, false, false, bf16);
-    return out;
+        for (int i = 0; i < s->cs; i++, at += UNIT)
+            put_unit(at, &fc2, (rows){16 * i, s->c - 16 * i, true}, slice * FUSED_SLICE + 16 * k, false, s->boxes, bf16);
+    return next_chunk(out, at, s);
 }
 
 void fused_pack(uint8_t *out, const fused_shape *s, const attn_block_data *d, oriel_dtype operand)
 {
     uint16_t *at = (uint16_t *)(void *)out;
     float    *added = (float *)(void *)(out + (size_t)fused_units(s) * FUSED_UNIT);
+    memset(out, 0, fused_bytes(s));
     for (int h = 0; h < s->heads; h++)
         at = put_head(at, s, d, h, operand == ORIEL_BF16);
     for (int i = 0; i < s->slices; i++)
-        at = put_slice(at, s, d, i, operand == ORIEL_BF16);
+        at = put_fc2(put_fc1(at, s, d, i, operand == ORIEL_BF16), s, d, i, operand == ORIEL_BF16);
     assert((void *)at == (void *)added);
     for (int i = 0; i < 16 * s->cs; i++) {
         added[i] = i < s->c ? d->proj_bias[i] : 0.f;

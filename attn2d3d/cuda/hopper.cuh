@@ -174,6 +174,12 @@ HOP uint64_t hop_desc_columns(uint32_t at, uint32_t next)
 {
     return (uint64_t)1 << 62 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)(next >> 4) << 16 | (at & 0x3ffff) >> 4;
 }
+/* Descriptor of B by rows in boxes of 8 rows of 16 bytes, one behind the other: first the two of 8 rows and 16
+ * elements of the sum, then those of the next 8 rows. */
+HOP uint64_t hop_desc_boxes(const void *p)
+{
+    return (uint64_t)(256 >> 4) << 32 | (uint64_t)(128 >> 4) << 16 | (hop_shared(p) & 0x3ffff) >> 4;
+}
 HOP uint64_t hop_desc_on(uint64_t desc, uint32_t bytes)
 {
     return desc + (bytes >> 4);
@@ -196,8 +202,10 @@ HOP uint64_t hop_desc_on(uint64_t desc, uint32_t bytes)
 #define HOP_R8 HOP_R7 ", %64, %65, %66, %67, %68, %69, %70, %71"
 #define HOP_R9 HOP_R8 ", %72, %73, %74, %75, %76, %77, %78, %79"
 #define HOP_R10 HOP_R9 ", %80, %81, %82, %83, %84, %85, %86, %87"
+#define HOP_R11 HOP_R10 ", %88, %89, %90, %91, %92, %93, %94, %95"
 
 #define HOP_F(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define HOP_F1 HOP_F(0), HOP_F(8)
 #define HOP_F3 HOP_F(0), HOP_F(8), HOP_F(16), HOP_F(24)
 #define HOP_F4 HOP_F3, HOP_F(32)
 #define HOP_F5 HOP_F4, HOP_F(40)
@@ -206,6 +214,7 @@ HOP uint64_t hop_desc_on(uint64_t desc, uint32_t bytes)
 #define HOP_F8 HOP_F7, HOP_F(64)
 #define HOP_F9 HOP_F8, HOP_F(72)
 #define HOP_F10 HOP_F9, HOP_F(80)
+#define HOP_F11 HOP_F10, HOP_F(88)
 
 /* A and B in shared memory, both by rows. The numbers are those of the operands after d. */
 #define HOP_SS(n, type, regs, list, a, b, keep)                                                              \
@@ -241,7 +250,11 @@ HOP uint64_t hop_desc_on(uint64_t desc, uint32_t bytes)
         HOP_SS("176", type, HOP_R10, HOP_F10, "88", "89", "90")
 
 #define HOP_RS_OF(turned, type)                                                             \
-    if constexpr (N == 64)                                                                  \
+    if constexpr (N == 16)                                                                  \
+        HOP_RS(turned, "16", type, HOP_R0, HOP_F(0), "8", "9", "10", "11", "12", "13");     \
+    else if constexpr (N == 32)                                                             \
+        HOP_RS(turned, "32", type, HOP_R1, HOP_F1, "16", "17", "18", "19", "20", "21");     \
+    else if constexpr (N == 64)                                                                  \
         HOP_RS(turned, "64", type, HOP_R3, HOP_F3, "32", "33", "34", "35", "36", "37");     \
     else if constexpr (N == 80)                                                             \
         HOP_RS(turned, "80", type, HOP_R4, HOP_F4, "40", "41", "42", "43", "44", "45");     \
@@ -256,7 +269,9 @@ HOP uint64_t hop_desc_on(uint64_t desc, uint32_t bytes)
     else if constexpr (N == 160)                                                            \
         HOP_RS(turned, "160", type, HOP_R9, HOP_F9, "80", "81", "82", "83", "84", "85");    \
     else if constexpr (N == 176)                                                            \
-        HOP_RS(turned, "176", type, HOP_R10, HOP_F10, "88", "89", "90", "91", "92", "93")
+        HOP_RS(turned, "176", type, HOP_R10, HOP_F10, "88", "89", "90", "91", "92", "93"); \
+    else if constexpr (N == 192)                                                            \
+        HOP_RS(turned, "192", type, HOP_R11, HOP_F11, "96", "97", "98", "99", "100", "101")
 
 template <bool F16, int N> HOP void hop_mma_rows(float (&d)[N / 2], uint64_t da, uint64_t db, int sum)
 {
