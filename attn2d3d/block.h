@@ -38,7 +38,8 @@ typedef struct attn_block {
  * ORIEL_E_DEVICE; *b is empty then. Scales d's qkv and qkv_bias. */
 oriel_status attn_block_pack(oriel_device *dev, attn_block *b, const attn_block_data *d, oriel_dtype operand);
 void         attn_block_unpack(oriel_device *dev, attn_block *b);
-/* y = block(x); x and y are whole maps of multiples of w, and may be the same. */
+/* y = block(x); x and y are whole maps of multiples of w that begin, as a run's do, at multiples of 16 bytes; they may be
+ * the same. */
 void attn_block_run(run *r, op_map y, op_map x, const attn_block *b, int shift);
 
 /* How a device does it. */

@@ -127,7 +127,7 @@ void device_done(problem *q, oriel_device *dev)
 /* Where a zone begins behind its memory: kernels may take four floats at once only where they lie so. */
 static size_t skew(const problem *q)
 {
-    return RED + q->seed % 8 / 4 * (q->seed % 4);
+    return RED + (q->aligned ? 0 : q->seed % 8 / 4 * (q->seed % 4));
 }
 
 float *there_new(problem *q, float *zone, size_t count)

@@ -19,6 +19,7 @@ typedef struct problem {
     unsigned         mask; /* oriel_cpu_mask() that makes devices choose p */
     oriel_dtype      operand;
     oriel_device    *gpu; /* CPU: NULL */
+    bool             aligned; /* maps there begin at multiples of 16 bytes, as those of a run do */
     unsigned         seed;
     uint64_t         drawn;  /* numbers drawn so far */
     int              faults; /* of this problem */

@@ -11,7 +11,7 @@
 
 typedef struct block {
     int             c, heads, w, hidden, ny, nx, shift;
-    bool            half, hot, pieces; /* a GPU: cut as if its L2 held next to nothing */
+    bool            half, hot, small; /* small: make_small() */
     float          *weights[13];
     size_t          sizes[13];
     attn_block_data d;
@@ -46,7 +46,7 @@ static void block_new(problem *q, block *m)
         block_sizes(q, m);
     int w = m->w, heads = m->heads;
     m->half = q->operand != ORIEL_F32;
-    m->pieces = q->seed % 3 == 0;
+    m->small = q->seed % 3 == 0;
     m->shift = draw(q, 0, 2) ? w / 2 : draw(q, 0, w - 1);
     int          c = m->c, f = m->hidden, table = (2 * w - 1) * (2 * w - 1) * heads;
     const size_t sizes[13] = {c, c, 3 * c * c, 3 * c, c * c, c, c, c, f * c, f, c * f, c, table};
@@ -175,19 +175,23 @@ static void render(block *m)
         m->x[i] += m->u[i], m->size = fmax(m->size, fabs(m->x[i]));
 }
 
-/* As many bytes of the GPU's L2 as pieces are cut for; what there were. */
-static size_t pieces_for(problem *q, size_t bytes)
+/* A GPU, as if it had one multiprocessor and no L2: maps are cut into many pieces, and work into few thread blocks. */
+static void make_small(problem *q, bool small)
 {
-    size_t before = 0;
 #if ORIEL_WITH_CUDA
-    if (q->gpu) {
-        before = q->gpu->cuda->l2;
-        q->gpu->cuda->l2 = bytes;
+    static size_t l2;
+    static int    sms;
+    cuda_device  *gpu = q->gpu ? q->gpu->cuda : NULL;
+    if (gpu && small) {
+        l2 = gpu->l2, gpu->l2 = 1;
+        sms = gpu->sms, gpu->sms = 1;
+    } else if (gpu) {
+        gpu->l2 = l2;
+        gpu->sms = sms;
     }
 #else
-    (void)q, (void)bytes;
+    (void)q, (void)small;
 #endif
-    return before;
 }
 
 /* Queue the block; `recorded`: as a graph. What copies from the host cannot be one, and must say so. */
@@ -259,10 +263,11 @@ static void run_block(problem *q, const block *m, float *y, float *x, bool recor
         abort();
     }
     unsetenv("ORIEL_BLOCK");
-    size_t l2 = m->pieces ? pieces_for(q, 1) : 0;
+    if (m->small)
+        make_small(q, true);
     run_packed(q, m, dev, &b, y, x, recorded);
-    if (m->pieces)
-        pieces_for(q, l2);
+    if (m->small)
+        make_small(q, false);
     attn_block_unpack(dev, &b);
     device_done(q, dev);
     zone_free(qkv);
@@ -290,6 +295,7 @@ static void judge(problem *q, const block *m, const float *y)
 static void check_block(problem *q)
 {
     block m;
+    q->aligned = !strchr(q->op, '-'); /* block.h; products from parts take any */
     block_new(q, &m);
     size_t n = (size_t)(m.ny * m.nx * m.c);
     float *x = zone_new(n), *y = zone_new(n), *keep = zone_new(n);

@@ -39,31 +39,31 @@ static __device__ __forceinline__ float gelu(float x)
     return x * (x < 0 ? tail : 1.f - tail);
 }
 
-/* Eight channels of a row of a map, of which `left` are there; zeros beyond. */
+/* A lane's eight channels of a row of a map, of which `left` are there from the first on; zeros beyond. */
 static __device__ __forceinline__ void map_load(float (&v)[8], const float *at, int left, bool whole)
 {
 #pragma unroll
-    for (int e = 0; e < 8; e += 4)
+    for (int h = 0; h < 2; h++)
         if (whole) {
-            float4 p = e < left ? *(const float4 *)(at + e) : make_float4(0, 0, 0, 0);
-            v[e] = p.x, v[e + 1] = p.y, v[e + 2] = p.z, v[e + 3] = p.w;
+            float4 p = 16 * h < left ? *(const float4 *)(at + 16 * h) : make_float4(0, 0, 0, 0);
+            v[4 * h] = p.x, v[4 * h + 1] = p.y, v[4 * h + 2] = p.z, v[4 * h + 3] = p.w;
         } else
 #pragma unroll
-            for (int i = e; i < e + 4; i++)
-                v[i] = i < left ? at[i] : 0;
+            for (int i = 0; i < 4; i++)
+                v[4 * h + i] = 16 * h + i < left ? at[16 * h + i] : 0;
 }
 static __device__ __forceinline__ void map_store(float *at, const float (&v)[8], int left, bool whole)
 {
 #pragma unroll
-    for (int e = 0; e < 8; e += 4)
+    for (int h = 0; h < 2; h++)
         if (whole) {
-            if (e < left)
-                *(float4 *)(at + e) = make_float4(v[e], v[e + 1], v[e + 2], v[e + 3]);
+            if (16 * h < left)
+                *(float4 *)(at + 16 * h) = make_float4(v[4 * h], v[4 * h + 1], v[4 * h + 2], v[4 * h + 3]);
         } else
 #pragma unroll
-            for (int i = e; i < e + 4; i++)
-                if (i < left)
-                    at[i] = v[i];
+            for (int i = 0; i < 4; i++)
+                if (16 * h + i < left)
+                    at[16 * h + i] = v[4 * h + i];
 }
 
 template <bool BF16> static __device__ __forceinline__ uint4 pack8(const float (&v)[8])
@@ -71,16 +71,16 @@ template <bool BF16> static __device__ __forceinline__ uint4 pack8(const float (
     return make_uint4(pack<BF16>(v[0], v[1]), pack<BF16>(v[2], v[3]), pack<BF16>(v[4], v[5]), pack<BF16>(v[6], v[7]));
 }
 
-/* Lane c of a row's four has inputs 32 j + 8 c .. + 7. */
+/* What lane c of a row's four has of each 32 inputs: cuda_block_lane(). */
 template <bool BF16, int CHUNK> struct row_inputs {
     /* the norm of a row of a map */
     static __device__ __forceinline__ void normed(uint4 (&x)[CHUNK], const linear_args &a, int64_t row, int c)
     {
         float        v[CHUNK][8], mean = 0, square = 0;
-        const float *at = (const float *)a.x + row * a.k + 8 * c;
+        const float *at = (const float *)a.x + row * a.k + 4 * c;
 #pragma unroll
         for (int j = 0; j < CHUNK; j++)
-            map_load(v[j], at + 32 * j, a.k - 32 * j - 8 * c, a.whole);
+            map_load(v[j], at + 32 * j, a.k - 32 * j - 4 * c, a.whole);
 #pragma unroll
         for (int j = 0; j < CHUNK; j++)
 #pragma unroll
@@ -91,7 +91,7 @@ template <bool BF16, int CHUNK> struct row_inputs {
         for (int j = 0; j < CHUNK; j++)
 #pragma unroll
             for (int e = 0; e < 8; e++) {
-                v[j][e] = 32 * j + 8 * c + e < a.k ? v[j][e] - mean : 0;
+                v[j][e] = 32 * j + 4 * c + e / 4 * 16 + e % 4 < a.k ? v[j][e] - mean : 0;
                 square = fmaf(v[j][e], v[j][e], square);
             }
         float scale = rsqrtf(row_sum(square) / (float)a.k + a.eps);
@@ -115,8 +115,8 @@ template <bool BF16, int CHUNK> struct row_inputs {
     }
 };
 
-/* A warp's sums for one group of 32 outputs: sum[i][t][2 h + e] is of row 16 i + 8 h + lane / 4 and output
- * 8 (lane % 4) + 2 t + e. */
+/* A warp's sums for one group of 32 outputs: v[i][t][2 h + e] is of row 16 i + 8 h + lane / 4 and the (2 t + e)th output of
+ * lane % 4. */
 template <int STRIPS> struct sums {
     float v[STRIPS][4][4];
 };
@@ -125,18 +125,20 @@ template <int STRIPS> struct sums {
 template <cuda_block_form FORM, int STRIPS>
 static __device__ __forceinline__ void begin(sums<STRIPS> &s, const linear_args &a, int64_t row, int n)
 {
-    float bias[8], more[8];
-    map_load(bias, a.bias + n, 8, true);
+    constexpr bool MAP = FORM == CUDA_BLOCK_ADD;
+    const float4   low = *(const float4 *)(a.bias + n), high = *(const float4 *)(a.bias + n + (MAP ? 16 : 4));
+    const float    bias[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+    float          more[8];
 #pragma unroll
     for (int i = 0; i < STRIPS; i++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             int64_t r = row + 16 * i + 8 * h;
-            if (FORM == CUDA_BLOCK_ADD)
+            if (MAP)
                 map_load(more, a.add + r * a.n + n, r < a.m ? a.n - n : 0, a.whole);
 #pragma unroll
             for (int e = 0; e < 8; e++)
-                s.v[i][e / 2][2 * h + e % 2] = bias[e] + (FORM == CUDA_BLOCK_ADD ? more[e] : 0);
+                s.v[i][e / 2][2 * h + e % 2] = bias[e] + (MAP ? more[e] : 0);
         }
 }
 
@@ -195,8 +197,9 @@ static __global__ void __launch_bounds__(THREADS, NORMED && STRIPS * CHUNK > 6 &
             row_inputs<BF16, CHUNK>::normed(x[i], a, row + 8 * i < a.m ? row + 8 * i : last, c);
     for (int g = (int)blockIdx.y; g < a.groups; g += (int)gridDim.y) {
         const uint4 *w = a.w + (int64_t)g * a.steps * 128 + lane;
+        const int    first = 32 * g + (FORM == CUDA_BLOCK_ADD ? 4 : 8) * c; /* output of this lane */
         sums<STRIPS> s;
-        begin<FORM>(s, a, row, 32 * g + 8 * c);
+        begin<FORM>(s, a, row, first);
         for (int step = 0; step < (NORMED ? CHUNK : a.steps); step += CHUNK, w += 128 * CHUNK) {
             if (!NORMED && (g == (int)blockIdx.y || a.steps > CHUNK))
 #pragma unroll
@@ -204,7 +207,7 @@ static __global__ void __launch_bounds__(THREADS, NORMED && STRIPS * CHUNK > 6 &
                     row_inputs<BF16, CHUNK>::plain(x[i], a, row + 8 * i < a.m ? row + 8 * i : last, 32 * step, c);
             multiply<BF16, STRIPS, CHUNK>(s, x, w);
         }
-        end<BF16, FORM>(s, a, row, 32 * g + 8 * c);
+        end<BF16, FORM>(s, a, row, first);
     }
 }
 
@@ -217,17 +220,17 @@ template <bool BF16, bool NORMED, cuda_block_form FORM> static kernel_fn *kernel
     return chunk == 2   ? linear_kernel<BF16, NORMED, FORM, 2, 2>
            : chunk == 3 ? linear_kernel<BF16, NORMED, FORM, 3, 2>
            : chunk == 4 ? linear_kernel<BF16, NORMED, FORM, 4, 2>
-           : chunk == 6 ? linear_kernel<BF16, NORMED, FORM, 6, 2>
+           : chunk == 6 ? linear_kernel<BF16, NORMED, FORM, 6, 1>
                         : linear_kernel<BF16, NORMED, FORM, 8, 1>;
 }
 static int strips_of(int chunk)
 {
-    return chunk > 6 ? 1 : 2;
+    return chunk > 4 ? 1 : 2;
 }
 
-cuda_block_linear cuda_block_linear_of(int n, int k, bool bf16, bool normed)
+cuda_block_linear cuda_block_linear_of(int n, int k, bool bf16, bool normed, bool added)
 {
-    cuda_block_linear l = {n, k, (n + 31) / 32, (k + 31) / 32, 0, bf16, NULL, NULL};
+    cuda_block_linear l = {n, k, (n + 31) / 32, (k + 31) / 32, 0, normed, added, bf16, NULL, NULL};
     int               chunk = l.steps < 2 ? 2 : l.steps == 5 ? 6 : l.steps;
     if (l.steps > 6) /* in pieces; the norm needs all at once */
         chunk = normed ? 8 : (l.steps + 5) / 6 * 6 <= (l.steps + 3) / 4 * 4 ? 6 : 4;
@@ -257,40 +260,26 @@ static bool in_fours(const void *p, const void *q, int n)
     return n % 4 == 0 && ((uintptr_t)p | (uintptr_t)q) % 16 == 0;
 }
 
-template <bool BF16> static kernel_fn *plain_of(cuda_block_form form, int chunk)
+template <bool BF16> static kernel_fn *kernel_for(const cuda_block_linear *l, cuda_block_form form)
 {
-    return form == CUDA_BLOCK_ADD    ? kernel_of<BF16, false, CUDA_BLOCK_ADD>(chunk)
-           : form == CUDA_BLOCK_GELU ? kernel_of<BF16, false, CUDA_BLOCK_GELU>(chunk)
-                                     : kernel_of<BF16, false, CUDA_BLOCK_HALF>(chunk);
-}
-template <bool BF16> static kernel_fn *normed_of(cuda_block_form form, int chunk)
-{
-    return form == CUDA_BLOCK_GELU ? kernel_of<BF16, true, CUDA_BLOCK_GELU>(chunk)
-                                   : kernel_of<BF16, true, CUDA_BLOCK_HALF>(chunk);
+    bool bent = form == CUDA_BLOCK_GELU;
+    return l->added    ? kernel_of<BF16, false, CUDA_BLOCK_ADD>(l->chunk)
+           : l->normed ? bent ? kernel_of<BF16, true, CUDA_BLOCK_GELU>(l->chunk) : kernel_of<BF16, true, CUDA_BLOCK_HALF>(l->chunk)
+           : bent      ? kernel_of<BF16, false, CUDA_BLOCK_GELU>(l->chunk)
+                       : kernel_of<BF16, false, CUDA_BLOCK_HALF>(l->chunk);
 }
 
 oriel_status cuda_block_linear_run(oriel_device *d, const cuda_block_linear *l, cuda_block_form form, int64_t m, void *y,
-                                   const void *x, const float *add)
+                                   const void *x, const float *add, float eps)
 {
     linear_args a = {};
     a.x = x;
     a.y = y;
     a.add = add;
     a.m = m;
-    a.whole = in_fours(y, add, l->n);
-    assert(l->k % 8 == 0 && (form == CUDA_BLOCK_ADD || l->n % 8 == 0));
-    return queue(l->bf16 ? plain_of<true>(form, l->chunk) : plain_of<false>(form, l->chunk), d, l, &a);
-}
-
-oriel_status cuda_block_linear_normed(oriel_device *d, const cuda_block_linear *l, cuda_block_form form, int64_t m, void *y,
-                                      const float *x, float eps)
-{
-    linear_args a = {};
-    a.x = x;
-    a.y = y;
-    a.m = m;
-    a.whole = in_fours(x, NULL, l->k);
     a.eps = eps;
-    assert(l->steps == l->chunk && form != CUDA_BLOCK_ADD && l->n % 8 == 0);
-    return queue(l->bf16 ? normed_of<true>(form, l->chunk) : normed_of<false>(form, l->chunk), d, l, &a);
+    a.whole = l->added ? in_fours(y, add, l->n) : in_fours(x, NULL, l->k);
+    assert(l->added == (form == CUDA_BLOCK_ADD) && (l->added || l->n % 8 == 0) && (l->normed || l->k % 8 == 0));
+    assert(!l->normed || l->steps == l->chunk);
+    return queue(l->bf16 ? kernel_for<true>(l, form) : kernel_for<false>(l, form), d, l, &a);
 }

@@ -12,8 +12,8 @@
  * Work: pieces of whole rows of windows, which see no other piece: [0, shift + k w) in the grid that begins at
  *   `shift`, then k w rows at a time, the last one cut at the end. Swin's -100 is the law's "not seen": that differs
  *   by exp(-100) of a weight.
- * Memory: what a piece has between its operations stays in L2, where it is written and read; this also bounds the
- *   scratch: a token's widest pair of operands, next to each other.
+ * Memory: a piece's map and what it has between its operations are as large as L2; half of that was slower, for each
+ *   attention has 13 us of its own. This also bounds the scratch: a token's widest pair of operands, next to each other.
  */
 #include <math.h>
 
@@ -93,6 +93,7 @@ static size_t spread_at(spread s, int i)
 typedef struct source {
     const float *w, *bias, *gamma, *beta;
     spread       rows, columns;
+    bool         to_map;
 } source;
 
 static float source_bias(const source *f, int i)
@@ -108,7 +109,8 @@ static void pile_layer(pile *p, layer *l, const source *f, oriel_dtype operand, 
 {
     int n = f->rows.parts * f->rows.n, k = f->columns.parts * f->columns.n;
     int rows = f->rows.parts * f->rows.room, columns = f->columns.parts * f->columns.room;
-    cuda_block_linear half = cuda_block_linear_of(rows, normed ? k : columns, operand == ORIEL_BF16, normed);
+    bool              map = normed && f->gamma;
+    cuda_block_linear half = cuda_block_linear_of(rows, map ? k : columns, operand == ORIEL_BF16, map, f->to_map);
     bool   full = operand == ORIEL_F32;
     size_t count = full ? (size_t)rows * (size_t)columns : (size_t)half.groups * (size_t)half.steps * 1024;
     const void    *w, *bias;
@@ -132,15 +134,15 @@ static void pile_weights(pile *p, weights *w, const attn_block_data *d)
 {
     const spread c = {1, d->c, d->c}, padded_c = {1, d->c, w->cp}, f = {1, d->hidden, w->fp};
     const spread split = {3 * d->heads, w->dim, w->head}, heads = {d->heads, w->dim, w->head};
-    const source qkv = {d->qkv, d->qkv_bias, d->norm1_gamma, d->norm1_beta, split, padded_c};
-    const source proj = {d->proj, d->proj_bias, NULL, NULL, c, heads};
-    const source fc1 = {d->fc1, d->fc1_bias, d->norm2_gamma, d->norm2_beta, f, padded_c};
-    const source fc2 = {d->fc2, d->fc2_bias, NULL, NULL, c, f};
+    const source qkv = {d->qkv, d->qkv_bias, d->norm1_gamma, d->norm1_beta, split, padded_c, false};
+    const source proj = {d->proj, d->proj_bias, NULL, NULL, c, heads, true};
+    const source fc1 = {d->fc1, d->fc1_bias, d->norm2_gamma, d->norm2_beta, f, padded_c, false};
+    const source fc2 = {d->fc2, d->fc2_bias, NULL, NULL, c, f, true};
     size_t       offsets = (size_t)(2 * d->window - 1) * (size_t)(2 * d->window - 1), h = (size_t)d->heads;
     pile_layer(p, &w->qkv, &qkv, w->operand, w->normed);
-    pile_layer(p, &w->proj, &proj, w->operand, false);
+    pile_layer(p, &w->proj, &proj, w->operand, w->normed);
     pile_layer(p, &w->fc1, &fc1, w->operand, w->normed);
-    pile_layer(p, &w->fc2, &fc2, w->operand, false);
+    pile_layer(p, &w->fc2, &fc2, w->operand, w->normed);
     unsigned char *to = pile_take(p, offsets * h, ORIEL_F32, &w->bias);
     for (size_t i = 0; to && i < offsets * h; i++)
         put(to, ORIEL_F32, i % h * offsets + i / h, d->bias_table[i]);
@@ -195,7 +197,7 @@ static plan plan_of(const oriel_device *dev, const attn_block *b, op_map x)
     int     answer = b->heads * w->head;
     plan    p = {0, size * (size_t)oriel_max(w->cp, answer), size * (size_t)oriel_max(3 * answer, w->fp)};
     int64_t windows = x.t.shape[0] / b->window, token = (int64_t)(p.narrow + p.wide) + 4 * b->c;
-    int64_t most = (int64_t)(dev->cuda->l2 / 2) / (token * x.t.shape[1] * b->window);
+    int64_t most = (int64_t)dev->cuda->l2 / (token * x.t.shape[1] * b->window);
     int64_t pieces = oriel_ceil_div(windows, oriel_max(most, 1));
     p.rows = oriel_ceil_div(windows, pieces) * b->window;
     return p;
@@ -248,11 +250,11 @@ static oriel_status normed(oriel_device *dev, const weights *w, const layer *l, 
 {
     oriel_status s;
     if (w->normed)
-        return cuda_block_linear_normed(dev, &l->half, form, p->tokens, p->wide, from, w->eps);
+        return cuda_block_linear_run(dev, &l->half, form, p->tokens, p->wide, from, NULL, w->eps);
     if ((s = cuda_block_norm(dev, p->narrow, w->operand, from, p->tokens, c, w->cp, w->eps)))
         return s;
     if (w->operand != ORIEL_F32)
-        return cuda_block_linear_run(dev, &l->half, form, p->tokens, p->wide, p->narrow, NULL);
+        return cuda_block_linear_run(dev, &l->half, form, p->tokens, p->wide, p->narrow, NULL, 0);
     s = cuda_linear_run(dev, &l->full, p->tokens, p->wide, p->narrow, NULL);
     return s || form != CUDA_BLOCK_GELU ? s : cuda_block_gelu(dev, p->wide, p->tokens * l->full.n);
 }
@@ -261,7 +263,7 @@ static oriel_status normed(oriel_device *dev, const weights *w, const layer *l, 
 static oriel_status added(oriel_device *dev, const weights *w, const layer *l, const piece *p, const void *from, const float *add)
 {
     return w->operand == ORIEL_F32 ? cuda_linear_run(dev, &l->full, p->tokens, p->y, from, add)
-                                   : cuda_block_linear_run(dev, &l->half, CUDA_BLOCK_ADD, p->tokens, p->y, from, add);
+                                   : cuda_block_linear_run(dev, &l->half, CUDA_BLOCK_ADD, p->tokens, p->y, from, add, 0);
 }
 
 static oriel_status run_piece(oriel_device *dev, const attn_block *b, const piece *p)
