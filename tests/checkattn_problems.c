@@ -127,6 +127,8 @@ static const struct {
     {"cosine, pad rows", 1, {.heads = 2, .dim = 24, .extent = {1, 13, 10}, .axis = {{0}, BLOCK(6, 0), BLOCK(4, .left = 2)}, .pad_keys = true, .cosine = true}, .pad_rows = true},
     {"dilated lists", 1, {.heads = 2, .dim = 16, .extent = {1, 11, 40}, .axis = {{0}, NA(3, .dilation = 3), NA(5, .dilation = 4)}, .lists = true, .q_block = {0, 4, 7}, .k_block = {0, 3, 6}}, .listed = -8},
     {"pooled windows in halves", 1, {.heads = 2, .dim = 8, .extent = {1, 24, 256}, .axis = {{0}, BLOCK(1, 0), BLOCK(128, 0)}, .bias = ORIEL_BIAS_OFFSET, .pool = {0, 0, 2}}, .listed = 0},
+    {"large windows 3-D, 128 channels", 1, {.dtype = ORIEL_BF16, .heads = 2, .dim = 128, .extent = {7, 13, 22}, .axis = {NA(4, 0), NA(6, 0), NA(9, 0)}}, .listed = 0},
+    {"large windows of frames before, f16", 8, {.dtype = ORIEL_F16, .heads = 2, .kv_heads = 1, .dim = 96, .extent = {9, 12, 20}, .axis = {NA(5, .causal = true), NA(7, 0), NA(9, .stride = 4)}, .extra = 70, .scale = 1}, .listed = 0},
 };
 
 bool problem_named(problem *p, int i)

@@ -6,9 +6,8 @@
  * too, and sums over all boxes of queries are products of sums over the axes: each axis is counted
  * once for every size, and a shape costs a few multiplications.
  *
- * Cycles of a multiprocessor at 1.7 GHz, N keys a box: both warpgroups busy, one alone, a mask, a
- * box, an item. Fitted to 36 readings on an H100 (LADDER.md), which they meet within 8 %, mostly.
- * That one warpgroup costs nearly as much as two says what the bound is: keys and values from L2.
+ * Cycles of a multiprocessor at 1.7 GHz, N keys a box: both warpgroups busy, one alone, a mask, a box, an item.
+ * Fitted to 71 readings of forced shapes on an H100 (LADDER.md), which they meet within 7 %, root of the mean square.
  */
 #include "attn2d3d/cuda/attn_hopper.h"
 
@@ -17,11 +16,12 @@ enum {
     KEYS = 257
 };
 
-static const double BOTH = 21.2, ALONE = 18.6, BOTH64 = 14, ALONE64 = 10, MASK = 2.4, BOX = 254,
-                    ITEM = 1700;
-static const double SHARED = 18,
+static const double BOTH = 20.6, ALONE = 13.8, BOTH64 = 14, ALONE64 = 10, BOX = 384, ITEM = 1700;
+static const double MASK = 1.33, MASK_BOX = 105, MASK_SHARED = 3;
+static const double SHARED = 19.2,
                     SHARED64 = 13; /* both warpgroups busy in both blocks of a cluster */
-static const double ACROSS = 1.08;   /* rows of a box that do not follow each other along X */
+static const double ACROSS = 1.08, /* rows of a box that do not follow each other along X */
+    FINE = 1.05;                   /* keys of 4 along the innermost axis */
 
 typedef struct rates {
     double both, alone, shared;
@@ -110,21 +110,21 @@ static double head_cost(const hopper_job *h, counted *axes, const hopper_shape *
     double clean = t->clean * y->clean * x->clean;
     if (s->clusters == 1)
         return (t->both * rest + lists) * (c->both * n + BOX) +
-               t->alone * rest * (c->alone * n + BOX) + (each - clean) * MASK * n + items * ITEM;
+               t->alone * rest * (c->alone * n + BOX) + (each - clean) * (MASK * n + MASK_BOX) + items * ITEM;
     double boxes = look_up(a0, log[0] + (s->along == 0), s->k[0], false)->boxes *
                    look_up(a1, log[1] + (s->along == 1), s->k[1], false)->boxes *
                    look_up(a2, log[2] + (s->along == 2), s->k[2], false)->boxes;
     if (s->along != 0)
         each = 4 * boxes;
     /* both blocks go through all boxes in step; a multiprocessor has half of the masks */
-    return (boxes + lists) * (c->shared * n + BOX) + (each - clean) / 2 * MASK * n + items * ITEM;
+    return (boxes + lists) * (c->shared * n + BOX) + (each - clean) / 2 * MASK_SHARED * n + items * ITEM;
 }
 
 /* Of a multiprocessor, for everything. */
 static double cost(const hopper_job *h, counted *axes, const hopper_shape *s, const int log[3],
                    int dim, int sms)
 {
-    const double stride = s->order[2] == 2 ? 1 : ACROSS;
+    const double stride = (s->order[2] == 2 ? 1 : ACROSS) * (s->k[2] == 4 ? FINE : 1);
     const rates c = dim == 64 ? (rates){BOTH64 * stride, ALONE64 * stride, SHARED64}
                               : (rates){BOTH * stride, ALONE * stride, SHARED};
     double items = 1, cycles = 0, all = 0;
