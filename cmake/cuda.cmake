@@ -38,7 +38,15 @@ endif()
 # Machine code for Ampere to Ada and for Hopper; PTX of the former for what comes after.
 set(oriel_nvcc_general -gencode=arch=compute_80,code=[sm_80,compute_80] -gencode=arch=compute_90a,code=sm_90a)
 set(oriel_nvcc_hopper -gencode=arch=compute_90a,code=sm_90a)
-set(oriel_nvcc ${CUDAToolkit_NVCC_EXECUTABLE} -std=c++17 -O3 -lineinfo -Xcompiler=-fPIC,-fvisibility=hidden
+# Templates make much the same code again and again: packed well it is a twentieth as large.
+set(oriel_nvcc_packing -Xfatbin=-compress-all)
+if(CUDAToolkit_VERSION VERSION_GREATER_EQUAL 12.8)
+  set(oriel_nvcc_packing --compress-mode=size)
+endif()
+if(NOT CMAKE_BUILD_TYPE STREQUAL "Release") # profilers then show lines
+  list(APPEND oriel_nvcc_packing -lineinfo)
+endif()
+set(oriel_nvcc ${CUDAToolkit_NVCC_EXECUTABLE} -std=c++17 -O3 ${oriel_nvcc_packing} -Xcompiler=-fPIC,-fvisibility=hidden
     -Xcompiler=-Wall,-Wextra,-Wshadow,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics
     -I${PROJECT_SOURCE_DIR}/include -I${PROJECT_SOURCE_DIR})
 if(CMAKE_COMPILE_WARNING_AS_ERROR)
