@@ -520,14 +520,10 @@ static __device__ void consume(const hopper_args &p, ring k, ring v, uint32_t q_
         bool keep = false;
 #pragma unroll 1
         for (int part = w.lists ? 0 : 1; part < 2; part++) { /* the lists, the raster */
-            /* boxes: `before` to pass over, `own`, of which both warpgroups have [both, both_end),
-             * `after` */
-            const int before = part == 0 ? 0 : me.first * slab,
-                      own = part == 0 ? w.lists : (me.end - me.first) * slab;
+            /* boxes: `before` to pass over, `own`, of which both warpgroups have [both, both_end), `after` */
+            const int before = part == 0 ? 0 : me.first * slab, own = part == 0 ? w.lists : (me.end - me.first) * slab;
             const int both = part == 0 ? 0 : max(they.first - me.first, 0) * slab;
-            const int both_end = !turns      ? 0
-                                 : part == 0 ? own
-                                             : (min(me.end, they.end) - me.first) * slab;
+            const int both_end = !turns ? 0 : part == 0 ? own : (min(me.end, they.end) - me.first) * slab;
             if (!active) {
                 pass_over<S>(k, v, part == 0 ? w.lists : w.n[0] * slab);
                 continue;
@@ -537,8 +533,7 @@ static __device__ void consume(const hopper_args &p, ring k, ring v, uint32_t q_
             hop_bar_wait(k.full + k.stage * 8, k.phase);
             if (turn)
                 hop_named_wait(mine, 2 * WARPGROUP);
-            multiply_keys<F16, D, N>(s, q_tiles, q_regs,
-                                     k.tiles + k.stage * (int)sizes<D, N>::KEYS);
+            multiply_keys<F16, D, N>(s, q_tiles, q_regs, k.tiles + k.stage * (int)sizes<D, N>::KEYS);
             if (turn)
                 hop_named_arrive(other, 2 * WARPGROUP);
             int4 box = c->box[k.stage];
@@ -558,11 +553,9 @@ static __device__ void consume(const hopper_args &p, ring k, ring v, uint32_t q_
                 hop_bar_wait(k.full + k.stage * 8, k.phase);
                 if (turn)
                     hop_named_wait(mine, 2 * WARPGROUP);
-                multiply_keys<F16, D, N>(s, q_tiles, q_regs,
-                                         k.tiles + k.stage * (int)sizes<D, N>::KEYS);
+                multiply_keys<F16, D, N>(s, q_tiles, q_regs, k.tiles + k.stage * (int)sizes<D, N>::KEYS);
                 hop_bar_wait(v.full + v.stage * 8, v.phase);
-                multiply_values<F16, D, N>(o, weights, v.tiles + v.stage * (int)sizes<D, N>::KEYS,
-                                           keep);
+                multiply_values<F16, D, N>(o, weights, v.tiles + v.stage * (int)sizes<D, N>::KEYS, keep);
                 keep = true;
                 if (turn)
                     hop_named_arrive(other, 2 * WARPGROUP);
@@ -583,8 +576,7 @@ static __device__ void consume(const hopper_args &p, ring k, ring v, uint32_t q_
                 pack<F16, N>(weights, s);
             }
             hop_bar_wait(v.full + v.stage * 8, v.phase);
-            multiply_values<F16, D, N>(o, weights, v.tiles + v.stage * (int)sizes<D, N>::KEYS,
-                                       keep);
+            multiply_values<F16, D, N>(o, weights, v.tiles + v.stage * (int)sizes<D, N>::KEYS, keep);
             keep = true;
             hop_mma_wait<0>();
             release_next<S>(v);
