@@ -14,7 +14,7 @@
 #include <math_constants.h>
 
 #include "attn2d3d/cuda/attn_cuda_tile.cuh"
-#include "attn2d3d/cuda/mma.cuh"
+#include "core/cuda/mma.cuh"
 
 enum { KEYS = 32, ALONG = 8 /* threads to a query */, OWN = 4 /* queries of a thread */, WEIGHTS = KEYS + 4 };
 

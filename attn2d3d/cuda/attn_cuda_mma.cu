@@ -19,7 +19,7 @@
 
 #include "attn2d3d/cuda/attn_cuda.h"
 #include "attn2d3d/cuda/attn_cuda_tile.cuh"
-#include "attn2d3d/cuda/mma.cuh"
+#include "core/cuda/mma.cuh"
 
 enum { CHUNK = 8 /* elements of 16 bytes */ };
 

@@ -17,42 +17,9 @@
 
 #include "core/cuda/conv.cuh"
 #include "core/cuda/cuda.h"
+#include "core/cuda/mma.cuh"
 
 enum { ROWS = 16, COLS = 16, THREADS = 256, PIECES = CONV_MMA_K / 8 };
-
-static __device__ __forceinline__ void ldmatrix4(uint32_t r[4], uint32_t at)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(at)
-                 : "memory");
-}
-
-static __device__ __forceinline__ void mma(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1, __nv_bfloat16)
-{
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-        "{%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-static __device__ __forceinline__ void mma(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1, __half)
-{
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-        "{%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-static __device__ __forceinline__ uint32_t pair(float low, float high, __nv_bfloat16)
-{
-    __nv_bfloat162 p = __floats2bfloat162_rn(low, high);
-    return *(const uint32_t *)&p;
-}
-static __device__ __forceinline__ uint32_t pair(float low, float high, __half)
-{
-    __half2 p = __floats2half2_rn(low, high);
-    return *(const uint32_t *)&p;
-}
 
 /* SIDE x SIDE pixels in shared memory. The four quarters of a pixel's step arrive side by side. */
 template <int EDGE> struct halo {
@@ -65,21 +32,6 @@ template <int NT, int SIDE> struct stage {
     uint4  ws[2][SIDE * SIDE * PIECES * NT];
     uint4  xs[PIECES * halo<SIDE / 2>::PLANE];
 };
-
-static __device__ __forceinline__ uint32_t shared_at(const void *p)
-{
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
-
-/* Copy four floats, or zeros. */
-static __device__ __forceinline__ void copy4(uint32_t to, const float *from, bool there)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
-}
-static __device__ __forceinline__ void copy1(uint32_t to, const float *from, bool there)
-{
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(there ? 4 : 0) : "memory");
-}
 
 /* Inputs k .. k + 15 of the block's pixels and the halo. */
 template <int EDGE>
@@ -100,12 +52,12 @@ static __device__ __forceinline__ void copy_pixels(const conv_args &a, uint32_t 
             const float *from = corner + (py * a.width + px) * a.k + c;
             if (a.read4) {
                 bool there = inside && c < a.k;
-                copy4(place, there ? from : a.x, there);
+                copy_async<16>(place, there ? from : a.x, there ? 16 : 0);
             } else {
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     bool there = inside && c + e < a.k;
-                    copy1(place + 4u * (unsigned)e, there ? from + e : a.x, there);
+                    copy_async<4>(place + 4u * (unsigned)e, there ? from + e : a.x, there ? 4 : 0);
                 }
             }
         }
@@ -133,8 +85,8 @@ template <typename T, int EDGE> static __device__ __forceinline__ void round_pix
     for (int i = (int)threadIdx.x; i < h::PIXELS * PIECES; i += THREADS) {
         int    pixel = i / PIECES, piece = i % PIECES, first = pixel / 2 % 2;
         float4 u = raw[2 * i + first], v = raw[2 * i + 1 - first], low = first ? v : u, high = first ? u : v;
-        xs[piece * h::PLANE + pixel] = make_uint4(pair(low.x, low.y, T()), pair(low.z, low.w, T()),
-                                                  pair(high.x, high.y, T()), pair(high.z, high.w, T()));
+        xs[piece * h::PLANE + pixel] = make_uint4(pack2(low.x, low.y, T()), pack2(low.z, low.w, T()),
+                                                  pack2(high.x, high.y, T()), pack2(high.z, high.w, T()));
     }
 }
 
@@ -161,8 +113,8 @@ static __device__ __forceinline__ void multiply(float (&sum)[2 * WN][NT / WN / 8
                 ldmatrix4(w, of + 16u * (uint32_t)((dy * SIDE + dx) * PIECES * NT + 16 * j));
 #pragma unroll
                 for (int i = 0; i < R; i++) {
-                    mma(sum[i][2 * j], x[i + dy], w[0], w[1], T());
-                    mma(sum[i][2 * j + 1], x[i + dy], w[2], w[3], T());
+                    mma16(sum[i][2 * j], x[i + dy], w[0], w[1], T());
+                    mma16(sum[i][2 * j + 1], x[i + dy], w[2], w[3], T());
                 }
             }
     }
@@ -251,20 +203,20 @@ __global__ void __launch_bounds__(THREADS, 2) conv_mma_kernel(const __grid_const
     int   steps = (a.k + CONV_MMA_K - 1) / CONV_MMA_K;
     float sum[R][N8][4] = {};
     const uint4 *w = (const uint4 *)a.w + (size_t)blockIdx.x * (size_t)steps * WEIGHTS;
-    copy_pixels<EDGE>(a, shared_at(m.raw[0]), row, col, 0);
-    copy_weights<WEIGHTS>(shared_at(m.ws[0]), w);
+    copy_pixels<EDGE>(a, shared_address(m.raw[0]), row, col, 0);
+    copy_weights<WEIGHTS>(shared_address(m.ws[0]), w);
     expect_add<NT>(a, row, col, n);
     for (int s = 0; s < steps; s++) {
         int now = s % 2;
         asm volatile("cp.async.wait_all;" ::: "memory");
         __syncthreads(); /* the step has arrived; nobody multiplies the one before any more */
         if (s + 1 < steps) {
-            copy_pixels<EDGE>(a, shared_at(m.raw[1 - now]), row, col, (s + 1) * CONV_MMA_K);
-            copy_weights<WEIGHTS>(shared_at(m.ws[1 - now]), w + (size_t)(s + 1) * WEIGHTS);
+            copy_pixels<EDGE>(a, shared_address(m.raw[1 - now]), row, col, (s + 1) * CONV_MMA_K);
+            copy_weights<WEIGHTS>(shared_address(m.ws[1 - now]), w + (size_t)(s + 1) * WEIGHTS);
         }
         round_pixels<T, EDGE>(m.xs, m.raw[now]);
         __syncthreads();
-        multiply<T, NT, WN, SIDE>(sum, shared_at(m.xs), shared_at(m.ws[now]), warp_row, warp_n);
+        multiply<T, NT, WN, SIDE>(sum, shared_address(m.xs), shared_address(m.ws[now]), warp_row, warp_n);
     }
     store<R, N8>(a, sum, row + warp_row, col, n + warp_n);
 }

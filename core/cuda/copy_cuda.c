@@ -43,6 +43,13 @@ void cuda_ring_free(cuda_ring *r)
     *r = (cuda_ring){0};
 }
 
+/* The driver's way. */
+static oriel_status plain(oriel_device *d, void *dst, const void *src, size_t bytes, enum cudaMemcpyKind kind)
+{
+    cudaError_t e = cudaMemcpyAsync(dst, src, bytes, kind, d->cuda->stream);
+    return failed(d, e ? e : cudaStreamSynchronize(d->cuda->stream), kind == cudaMemcpyHostToDevice ? "upload" : "download");
+}
+
 oriel_status cuda_upload(oriel_device *d, void *dst, const void *src, size_t bytes)
 {
     cuda_ring   *r = &d->cuda->ring;
@@ -53,10 +60,8 @@ oriel_status cuda_upload(oriel_device *d, void *dst, const void *src, size_t byt
         return s;
     if (cuda_capturing(d))
         return oriel_fail(ORIEL_E_DEVICE, "%s: an upload while a graph is captured", d->name);
-    if (!ring_ready(r)) {
-        e = cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, stream);
-        return failed(d, e ? e : cudaStreamSynchronize(stream), "upload");
-    }
+    if (!ring_ready(r))
+        return plain(d, dst, src, bytes, cudaMemcpyHostToDevice);
     for (size_t at = 0; at < bytes && !e; at += CHUNK, r->turn ^= 1) {
         size_t n = bytes - at < CHUNK ? bytes - at : CHUNK;
         if ((e = cudaEventSynchronize(r->done[r->turn]))) /* what was in the chunk has left */
@@ -78,10 +83,8 @@ oriel_status cuda_download(oriel_device *d, void *dst, const void *src, size_t b
         return s;
     if (cuda_capturing(d))
         return oriel_fail(ORIEL_E_DEVICE, "%s: a download while a graph is captured", d->name);
-    if (!ring_ready(r)) {
-        e = cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, stream);
-        return failed(d, e ? e : cudaStreamSynchronize(stream), "download");
-    }
+    if (!ring_ready(r))
+        return plain(d, dst, src, bytes, cudaMemcpyDeviceToHost);
     size_t n = 0, before = 0; /* bytes of this chunk and of the one before, which waits to be taken */
     for (size_t at = 0; at < bytes + before && !e; at += n, before = n, r->turn ^= 1) {
         n = at < bytes ? bytes - at < CHUNK ? bytes - at : CHUNK : 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Instructions of sm_80 that C++ has no name for: matrix products of a warp, copies that do not wait.
  * Fragments as in the PTX ISA, 9.7.14: of m16n8k16, lane l holds rows l / 4 and l / 4 + 8. */
-#ifndef ATTN2D3D_CUDA_MMA_CUH
-#define ATTN2D3D_CUDA_MMA_CUH
+#ifndef CORE_CUDA_MMA_CUH
+#define CORE_CUDA_MMA_CUH
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
