@@ -231,6 +231,7 @@ int main(int argc, char **argv)
     double peak = 0, copies;
     if (oriel_device_rates(dev, &peak, &copies))
         fprintf(stderr, "%s\n", oriel_error());
+    peak /= 1e12;
     fprintf(csv ? stderr : stdout, "# %s; bf16 GEMM %.0f TFLOP/s%s\n", oriel_device_name(dev), peak, peak > 0 ? "" : " (no cuBLAS)");
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
         if (!pattern || strstr(problems[i].name, pattern))
