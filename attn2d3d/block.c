@@ -27,6 +27,8 @@ void attn_block_run(run *r, op_map y, op_map x, const attn_block *b, int shift)
     assert(x.t.shape[2] == b->c && x.t.shape[0] % b->window == 0 && x.t.shape[1] % b->window == 0);
     double tokens = (double)x.t.shape[0] * (double)x.t.shape[1], c = b->c;
     double flops = tokens * c * (8.0 * c + 4.0 * b->hidden + 4.0 * b->window * b->window);
+    run_moves(r, &x.t);
+    run_moves(r, &y.t);
     size_t mark = oriel_arena_mark(&r->arena);
     void  *scratch = run_take(r, b->is->scratch(r, b, x));
     if (run_step(r, flops))

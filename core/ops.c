@@ -42,6 +42,11 @@ void run_stage(run *r, const char *name)
         r->stage(r->user, name);
 }
 
+void run_moves(run *r, const oriel_tensor *map)
+{
+    r->map_bytes += (double)oriel_tensor_count(map) * sizeof(float);
+}
+
 void run_tap(run *r, const char *name, int index, op_map m)
 {
     if (r->tap && !r->planning && !run_dead(r))
@@ -69,6 +74,10 @@ void op_conv_run(run *r, const op_conv_call *c)
     assert(c->x.t.shape[2] == w->k && c->y.t.shape[2] * s * s == w->n);
     assert(c->y.t.shape[1] <= c->x.t.shape[1] * s);
     double px = (double)c->y.t.shape[0] / s * (double)c->x.t.shape[1];
+    run_moves(r, &c->x.t);
+    run_moves(r, &c->y.t);
+    if (c->add)
+        run_moves(r, &c->add->t);
     size_t mark = oriel_arena_mark(&r->arena);
     void  *scratch = run_take(r, r->dev->ops->conv_scratch(r, c));
     if (run_step(r, 2.0 * w->n * w->k * w->taps * px))
@@ -79,6 +88,8 @@ void op_conv_run(run *r, const op_conv_call *c)
 void op_norm_run(run *r, op_map y, op_map x, const op_norm *w)
 {
     assert(x.t.shape[2] == w->c && oriel_tensor_count(&x.t) == oriel_tensor_count(&y.t));
+    run_moves(r, &x.t);
+    run_moves(r, &y.t);
     size_t mark = oriel_arena_mark(&r->arena);
     void  *scratch = run_take(r, r->dev->ops->norm_scratch(r, w->c));
     if (run_step(r, 0))
@@ -89,6 +100,8 @@ void op_norm_run(run *r, op_map y, op_map x, const op_norm *w)
 void op_nearest2(run *r, op_map y, op_map x)
 {
     assert(y.height == 2 * x.height && y.t.shape[1] == 2 * x.t.shape[1]);
+    run_moves(r, &x.t);
+    run_moves(r, &y.t);
     if (run_step(r, 0))
         r->dev->ops->nearest2(r, y, x);
 }
@@ -96,6 +109,8 @@ void op_nearest2(run *r, op_map y, op_map x)
 void op_input(run *r, const op_input_call *c)
 {
     assert(c->x.ndim == 3 && c->x.shape[2] == c->y.t.shape[2]);
+    run_moves(r, &c->x);
+    run_moves(r, &c->y.t);
     if (run_step(r, 0))
         r->dev->ops->input(r, c);
 }

@@ -23,6 +23,7 @@ typedef struct run {
     bool          planning;
     oriel_status  status; /* sticky */
     double        flops, flops_total;
+    double        map_bytes; /* of maps that operations read and write, each once */
     bool (*progress)(void *user, double done);
     void      *user;
     op_tap_fn *tap; /* tests look at what is between the layers */
@@ -98,6 +99,7 @@ bool  run_dead(const run *r);
 /* Count work done, tell the caller; false when the run is planning, dead or cancelled. Ops begin
  * with `if (!run_step(r, flops)) return`. */
 bool run_step(run *r, double flops);
+void run_moves(run *r, const oriel_tensor *map); /* an operation reads or writes it: counted */
 void run_stage(run *r, const char *name);
 void run_tap(run *r, const char *name, int index, op_map m);
 

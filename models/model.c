@@ -140,7 +140,8 @@ oriel_status oriel_model_plan(oriel_model *m, const int64_t shape_in[4], oriel_p
         return oriel_fail(ORIEL_E_ARG, "plan: an argument is missing");
     if ((s = check_shape(m, shape_in)) || (s = plan_one(m, shape_in, &r, &in, &out)))
         return s;
-    *plan = (oriel_plan){.activation_bytes = r.arena.peak, .flops = r.flops * (double)shape_in[0]};
+    *plan = (oriel_plan){.activation_bytes = r.arena.peak, .flops = r.flops * (double)shape_in[0],
+                          .map_bytes = r.map_bytes * (double)shape_in[0]};
     plan->shape_out[0] = shape_in[0];
     memcpy(plan->shape_out + 1, out.shape, 3 * sizeof(int64_t));
     return ORIEL_OK;

@@ -104,6 +104,9 @@ static void test_peak(const swinir_net *n)
     CHECK_INT(r.arena.peak, ==, plan.arena.peak);
     CHECK_NUM(fabs(r.flops - plan.flops), <=, 1e-9 * plan.flops);
     CHECK_NUM(plan.flops, >, 0);
+    CHECK_NUM(r.map_bytes, ==, plan.map_bytes);
+    double blocks = n->depth[0] + n->depth[1]; /* each reads a map and writes one */
+    CHECK_NUM(plan.map_bytes, >, blocks * 8 * 19 * 37 * n->embed);
     oriel_arena_free(&r.arena);
     kind->free(dev, net);
     oriel_checkpoint_free(&c);

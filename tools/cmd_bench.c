@@ -23,6 +23,7 @@ typedef struct bench {
     bool json;
     oriel_device_kind kind;
     int gpu;
+    double products, copies; /* flop/s and bytes/s that the GPU reaches; 0: not known */
 } bench;
 
 typedef struct stage {
@@ -138,6 +139,10 @@ static void print_text(const bench *b, measured *m, int width, int height, const
            1e-6 * width * height / middle, 1e-9 * m->plan.flops / middle,
            bytes_text(m->plan.activation_bytes, peak, sizeof peak),
            bytes_text(m->info.weight_bytes, weights, sizeof weights));
+    if (b->products > 0)
+        printf("    %.2f of what large bf16 products reach, %.2f of what copies do (%.3g GB of maps)\n",
+               m->plan.flops / middle / b->products, m->plan.map_bytes / middle / b->copies,
+               1e-9 * m->plan.map_bytes);
     for (int i = 0; i < m->count; i++) {
         stage *s = &m->stages[i];
         printf("    %-20s %9.3f ms", s->name, 1e3 * median(s->seconds, b->runs));
@@ -215,7 +220,7 @@ static bool has_precision(const char *list, const char *word)
     return word == NULL;
 }
 
-static int all_rows(const bench *b, const char *path)
+static int all_rows(bench *b, const char *path)
 {
     oriel_device *device = NULL;
     oriel_device_options how = {b->kind, b->threads, b->gpu};
@@ -225,6 +230,8 @@ static int all_rows(const bench *b, const char *path)
         fprintf(stderr, "oriel: %s\n", oriel_error());
         return EXIT_MODEL;
     }
+    if (b->kind == ORIEL_CUDA && !b->json && oriel_device_rates(device, &b->products, &b->copies))
+        fprintf(stderr, "oriel: without shares of the GPU's rates: %s\n", oriel_error());
     if (!b->json)
         printf("%s on %s, %d runs\n", base_name(path), oriel_device_name(device), b->runs);
     for (const char *list = b->sizes; next_size(&list, &width, &height);)

@@ -100,6 +100,8 @@ typedef struct oriel_plan {
     int64_t  shape_out[4];     /* (B, Y, X, C) */
     uint64_t activation_bytes; /* peak of the run's own memory on the device; input and output are the caller's */
     double   flops;            /* 2 x multiply-adds of the network on this input */
+    double   map_bytes;        /* of feature maps that its operations read and write, each once: with what a copy
+                                  takes, a floor for the time */
 } oriel_plan;
 
 /* Called between steps, from the thread that runs the model; returning false cancels the run
