@@ -161,7 +161,7 @@ ORIEL_API void oriel_seedvr_windows(oriel_axis axis[3], const int extent[3], boo
 /* Check and run. The fastest implementation that takes the problem is chosen; the environment
  * variable ORIEL_ATTN (its name: near-avx512bf16, win-avx512bf16, near-avx512, avx512bf16, win-avx512,
  * avx512, near-avx2, win-avx2, avx2, c) asks for one, and for those after it where that one refuses; on a
- * GPU the names are window, near, mma, ffma, plain. ORIEL_E_ARG, ORIEL_E_NOMEM; on a GPU ORIEL_E_DEVICE,
+ * GPU the names are window, boxes, near, hopper, mma, ffma, plain. ORIEL_E_ARG, ORIEL_E_NOMEM; on a GPU ORIEL_E_DEVICE,
  * ORIEL_E_UNSUPPORTED (more tiles than a grid has). */
 ORIEL_API ORIEL_MUST_CHECK oriel_status oriel_attn_run(oriel_device *dev, const oriel_attn *a,
                                                        const oriel_attn_io *io);
